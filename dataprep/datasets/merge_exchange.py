@@ -24,7 +24,7 @@ from dataprep.core.ledger import RESUMED, Ledger, advance
 from dataprep.core.parallel import Backend, backend_for, current, exchange, workers_for
 from dataprep.core.sampling import shuffled_order
 from dataprep.datasets.merge_inputs import Chunks, Progress, Scanner, scan_rows
-from dataprep.datasets.merge_rows import Part, Portion, Scan, portions_of
+from dataprep.datasets.merge_rows import Part, Portion, Scan, connected, portions_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -216,8 +216,9 @@ class Split:
     begins: Offsets
     wanted: Sequence[int]
 
-    def __call__(self, portions: Sequence[Portion]) -> list[Piece | None]:
+    def __call__(self, scanned: Sequence[Portion]) -> list[Piece | None]:
         """Return the piece for each bucket."""
+        portions = connected(scanned)
         lines: list[bytes] = []
         starts: list[Offsets] = []
         base = 0

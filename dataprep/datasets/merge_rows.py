@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from io import FileIO
@@ -245,28 +245,29 @@ class Portion:
 
 
 def portions_of(scans: Iterable[Scan], places: NDArray[np.int64], size: int) -> Iterator[list[Portion]]:
-    """Yield portions of about ``size`` bytes together, so few as the files allow."""
+    """Yield portions of about ``size`` bytes together; their arrays are parts of those given."""
     held: list[Portion] = []
     total = row = 0
     for block, (starts, lengths) in scans:
         bytes_ = block.end - block.start
         if held and total + bytes_ > size:
-            yield _connected(held)
+            yield held
             held, total = [], 0
         if starts.size:
             held.append(Portion(block, starts, lengths, places[row : row + starts.size]))
             total += bytes_
             row += starts.size
     if held:
-        yield _connected(held)
+        yield held
 
 
-def _connected(portions: Sequence[Portion]) -> list[Portion]:
+def connected(portions: Iterable[Portion]) -> list[Portion]:
     """Connect portions of which each begins where the one before ends, so that they are read at once."""
     runs: list[list[Portion]] = []
     for portion in portions:
-        before = runs[-1][-1].block if runs else None
-        if before is not None and (before.file, before.end) == (portion.block.file, portion.block.start):
+        before, block = runs[-1][-1].block if runs else None, portion.block
+        follows = before is not None and (before.file, before.end) == (block.file, block.start)
+        if follows and block.data is None:
             runs[-1].append(portion)
         else:
             runs.append([portion])

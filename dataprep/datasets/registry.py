@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache, partial
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Literal, Protocol, cast, get_args, get_origin, get_type_hints
 
 from dataprep.core import io as files
@@ -155,3 +156,14 @@ def rows_of(converter: Converter | None, document: Any) -> Iterator[Any]:
         yield from converter.rows(document)
     else:
         yield from [document] if rows is None else rows
+
+
+class DocumentRows:
+    """Yield the rows of a JSON document, as ``rows_of`` does; picklable."""
+
+    def __init__(self, converter: Converter | None) -> None:
+        self._module = None if converter is None else cast(ModuleType, converter).__name__
+
+    def __call__(self, document: Any) -> Iterator[Any]:
+        """Yield the rows."""
+        return rows_of(None if self._module is None else cast(Any, import_module(self._module)), document)

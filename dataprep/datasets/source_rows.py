@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Any, Literal, cast, get_args
 
@@ -48,7 +47,7 @@ def blocks(
     The converter reads its dataset's documents and knows the name of its labels' file. Without one, a
     document is a list of rows or one row. The delimiter is that of a CSV file, if it is not a comma.
     """
-    row_blocks = files.read_row_blocks(path, partial(converters.rows_of, converter), delimiter)
+    row_blocks = files.read_row_blocks(path, converters.DocumentRows(converter), delimiter)
     beside = labels_file(path, converter)
     if beside is None or not files.exists(beside):
         return row_blocks

@@ -129,6 +129,8 @@ def tokenize_pairs(
     correct: list[NDArray[np.uint8]] = []
 
     def take(_: files.Block, outcome: Outcome) -> None:
+        if outcome.payload is None:  # a row that ended its worker
+            return
         columns, answers = outcome.payload
         ledger.rows_out += outcome.rows_out
         blocks_of.append(columns)

@@ -17,7 +17,7 @@ from dataprep.core import io as files
 from dataprep.core.errors import DataprepError, InputError, TokenizerError, UsageError
 from dataprep.core.io.stores import is_shared
 from dataprep.core.ledger import Ledger
-from dataprep.core.parallel import Outcome, backend_for, by_chunks, read_block, run_into, workers_for
+from dataprep.core.parallel import Backend, Outcome, backend_for, by_chunks, read_block, run_into, workers_for
 from dataprep.core.urls import is_url, name_of
 from dataprep.tokens.encoder import Batch, Encoder
 from dataprep.tokens.formats.loading import chat_format_for
@@ -118,10 +118,11 @@ def tokenize_files(
     by_parts = is_url(output) or by_chunks(())
     # Of another process, `memory://` is another place.
     workers = workers_for(paths, workers) if is_shared(str(output)) else 1
-    input_files = InputFiles(paths, backend_for(workers) if by_parts else None)
+    backend = backend_for(workers) if by_parts else None
+    input_files = InputFiles(paths, backend)
     facts = _facts(prepared, options)
     if input_files.known:
-        existing = _up_to_date(str(output), _key(facts, input_files), prepared)
+        existing = _up_to_date(str(output), _key(facts, input_files), prepared, backend)
         if existing is not None:
             clear(output, existing.manifest)
             return existing
@@ -150,7 +151,8 @@ def tokenize_files(
         # Not part of the key: the same tokenizer under another name gives the same shards.
         facts["tokenizer"] |= {"name": prepared.name}
         if isinstance(out, TokenParts):
-            manifest = out.finish(order, facts, tokenizer=prepared.file, backend=backend_for(workers))
+            assert backend is not None
+            manifest = out.finish(order, facts, tokenizer=prepared.file, backend=backend)
         else:
             manifest = finish(out, order, facts, tokenizer=prepared.file)
     return Tokenized(ledger, manifest)
@@ -311,10 +313,12 @@ def _key(facts: dict[str, Any], input_files: InputFiles) -> str:
     return hashlib.sha256(everything).hexdigest()
 
 
-def _up_to_date(output: str, key: str, prepared: Prepared) -> Tokenized | None:
+def _up_to_date(output: str, key: str, prepared: Prepared, backend: Backend | None) -> Tokenized | None:
     """Return the shards that exist already, if they are whole and of this key."""
     try:
-        manifest = finished_at(output) if is_url(output) else dict(Shards.open(output).manifest)
+        manifest = (
+            dict(Shards.open(output).manifest) if backend is None else finished_at(output, key, backend)
+        )
     except DataprepError:  # none, damaged, or of another version: they are made again
         return None
     rows = manifest.get("rows", {"failed": True})

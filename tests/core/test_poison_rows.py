@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from dataprep.core.io import files_of
+from dataprep.core.io import files_of, write_rows
 from dataprep.core.io.part_files import CHUNK_VARIABLE
 
 ROWS, SECONDS = 4000, 240
@@ -17,7 +17,7 @@ DRIVER = """
 import os, sys
 from dataprep.core import parallel
 from dataprep.core.errors import DataprepError
-from dataprep.core.io import open_output, open_rejects, read_blocks
+from dataprep.core.io import open_output, open_rejects, read_row_blocks
 from dataprep.core.ledger import Ledger
 
 class Fragile:
@@ -31,19 +31,21 @@ class Fragile:
                 file.write("died\\n")
             os.kill(os.getpid(), 11)
         outcome = parallel.Outcome(len(lines), len(lines), len(lines))
-        outcome.put(b"".join(lines))
+        outcome.put(b"".join(line.rstrip(b"\\n") + b"\\n" for line in lines))
         return outcome
 
-source, output, address, rejects, log = sys.argv[1:]
-ledger = Ledger()
-try:
-    with parallel.engine(address or None), open_rejects(rejects or None) as bad, open_output(output) as out:
-        blocks = read_blocks(source)
-        parallel.run_into(blocks, Fragile(log), out, ledger, bad, paths=[source], workers=2)
-except DataprepError as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-ledger.check()
-print(ledger)
+if __name__ == "__main__":  # workers are started, not forked, where polars has threads
+    source, output, address, rejects, log = sys.argv[1:]
+    ledger = Ledger()
+    try:
+        run = parallel.engine(address or None)
+        with run, open_rejects(rejects or None) as bad, open_output(output) as out:
+            blocks = read_row_blocks(source)
+            parallel.run_into(blocks, Fragile(log), out, ledger, bad, paths=[source], workers=2)
+    except DataprepError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    ledger.check()
+    print(ledger)
 """
 
 
@@ -87,6 +89,20 @@ def test_one_of_many_rows_is_one_reject(tmp_path, source, address):
     assert reject["reason"].startswith("ends the worker process that reads it")
     deaths = (tmp_path / "log").read_text(encoding="ascii").count("died")
     assert deaths <= 2 * 12 + 3  # 2 × log₂ of the rows, and the repeats of the chunk
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", ["rows.json", pytest.param("rows.parquet", marks=pytest.mark.slow)])
+def test_rows_of_documents_and_tables_are_found_too(tmp_path, source, name):
+    """They are read once more, in the process that looks for the row."""
+    lines = source.read_bytes().splitlines(keepends=True)
+    write_rows([*map(orjson.loads, lines)], tmp_path / name)
+    code, said, errors = drive(tmp_path, tmp_path / name, "out/", "", "rejects.jsonl")
+    assert (code, said) == (0, "4,000 in = 3,999 out + 1 failed (ends its worker: 1)\n"), errors
+    kept = b"".join(Path(part).read_bytes() for part in files_of(f"{tmp_path}/out/"))
+    assert [*map(orjson.loads, kept.splitlines())] == [*map(orjson.loads, [*lines[:2345], *lines[2346:]])]
+    (reject,) = map(orjson.loads, (tmp_path / "rejects.jsonl").read_bytes().splitlines())
+    assert (reject["row"], orjson.loads(reject["text"])["n"]) == (2346, 2345)
 
 
 def test_without_rejects_it_is_an_error_with_its_place(tmp_path, source):

@@ -14,7 +14,7 @@ from dataprep import write_rows
 from dataprep.core import io as files
 from dataprep.core.conversations import find_in
 from dataprep.core.errors import InputError
-from dataprep.core.io import blocks
+from dataprep.core.io import blocks, rows
 from dataprep.datasets.checks.figures import by_bucket, count_repeated
 from dataprep.datasets.checks.stats import stats, stats_of_files
 from dataprep.datasets.checks.validation import SHOWN_PER_KIND, Problem, validate, validate_files
@@ -33,7 +33,7 @@ def small_blocks(monkeypatch):
     """A function that sets the bytes of the blocks that files are cut into."""
 
     def cut(size):
-        monkeypatch.setattr(blocks, "read_blocks", partial(_read_blocks, size=size))
+        monkeypatch.setattr(rows, "read_blocks", partial(_read_blocks, size=size))
 
     return cut
 
@@ -68,15 +68,15 @@ def random_lines(chance, count, bad=0.0):
 
 def expected_report(paths, **settings):
     """The report of a plain loop over the rows of files: its counts, and the problems that are shown."""
-    rows, counts, unknown, shown = Counter(), Counter(), Counter(), []
+    counted, counts, unknown, shown = Counter(), Counter(), Counter(), []
     for path in map(str, paths):
         for where, item in files.read_items(path):
-            rows[path] += 1
+            counted[path] += 1
             for kind, detail in find_in(item, unknown=unknown, **settings):
                 counts[kind] += 1
                 if counts[kind] <= SHOWN_PER_KIND:
                     shown.append(str(Problem(str(where), kind, detail)))
-    return {"rows": rows, "problems": counts, "unknown_keys": unknown}, shown
+    return {"rows": counted, "problems": counts, "unknown_keys": unknown}, shown
 
 
 def assert_reported(paths, workers, **settings):
@@ -129,7 +129,7 @@ def test_any_lines_in_any_blocks_give_the_report_of_a_loop(tmp_path_factory, lin
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
     path.write_bytes(b"\n".join([b"{}", *lines]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "read_blocks", partial(_read_blocks, size=size))
+        patch.setattr(rows, "read_blocks", partial(_read_blocks, size=size))
         assert_reported([path], 1)
         expected = [str(where) for where, item in files.read_items(str(path)) for _ in find_in(item)]
         assert [problem.where for problem in validate(path)] == expected

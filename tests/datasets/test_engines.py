@@ -1,16 +1,22 @@
 """Commands that read rows one by one give the same on every engine, into a file and into parts."""
 
 import json
+import os
 import pickle
 import random
 from pathlib import Path
 
+import orjson
+import polars
 import pytest
 
 from dataprep import write_rows
 from dataprep.answers.parse import parse_rationale_files
-from dataprep.core.errors import DataprepError
+from dataprep.core.errors import DataprepError, InputError
+from dataprep.core.io import in_chunks, read_row_blocks
 from dataprep.core.io.part_files import CHUNK_VARIABLE
+from dataprep.core.parallel import Inline, per_row
+from dataprep.core.parallel.chunks import run_chunks
 from dataprep.core.parallel.records import Record
 from dataprep.datasets.checks import stats
 from dataprep.datasets.checks.stats import stats_of_files
@@ -93,6 +99,12 @@ def data(tmp_path, monkeypatch):
     ]
     lines("gold.jsonl", gold)
     (folder / "strings.json").write_text(json.dumps([*strings(chance, 30), "bad"]))
+    (folder / "lines.json").write_bytes((folder / "a.jsonl").read_bytes())
+    (folder / "broken.json").write_bytes((folder / "e.json").read_bytes()[:-40])
+    (folder / "cut.jsonl.gz").write_bytes((folder / "f.jsonl.gz").read_bytes()[:-40])
+    (folder / "bad.csv").write_bytes((folder / "c.csv").read_bytes() + b"1,2,3\n")
+    (folder / "no.parquet").write_bytes(b"PAR1" + bytes(100))
+    (folder / "squad.json").write_bytes((FOLDER / "squad" / "input.json").read_bytes())
     for name in ("input.jsonl", "input-labels.lst"):
         (folder / f"piqa_{name}").write_bytes((FOLDER / "piqa" / name).read_bytes())
     return folder
@@ -114,6 +126,15 @@ def prompts(to, source="examples.jsonl", **options):
 CASES = {
     "convert": lambda to: convert_files(Plan("gsm8k"), ALL, to("o")),
     "convert, rejects": lambda to: convert_files(EXAMPLES, BAD, to("o"), rejects="r.jsonl"),
+    "convert, lines": lambda to: convert_files(Plan("gsm8k"), ["lines.json", "./e.json"], to("o")),
+    "convert, broken document": lambda to: convert_files(Plan("gsm8k"), ["a.jsonl", "broken.json"], to("o")),
+    "convert, bad row before a broken document": lambda to: convert_files(
+        Plan("gsm8k"), ["bad.jsonl", "broken.json"], to("o")
+    ),
+    "convert, damaged file": lambda to: convert_files(Plan("gsm8k"), ["a.jsonl", "./cut.jsonl.gz"], to("o")),
+    "convert, bad table": lambda to: convert_files(Plan("gsm8k"), ["a.jsonl", "bad.csv"], to("o")),
+    "convert, no table": lambda to: convert_files(Plan("gsm8k"), ["no.parquet"], to("o")),
+    "convert, document of its own form": lambda to: convert_files(Plan("squad"), "squad.json", to("o")),
     "convert, bad row": lambda to: convert_files(Plan("gsm8k"), BAD, to("o")),
     "convert, sample": lambda to: convert_files(Plan("gsm8k", sample=20), ALL, to("o")),
     "convert, sample of bad": lambda to: convert_files(
@@ -228,3 +249,44 @@ def test_duplicates_are_found_on_the_workers(monkeypatch):
         assert stats_of_files(["many.jsonl", "chat.jsonl", "many.jsonl"]) == expected
     assert expected.duplicates >= 11_100
     assert sum(travelled) < 12_000 * 16
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("name", ["a.jsonl", "c.csv", "d.parquet", "e.json", "f.jsonl.gz", "parts"])
+def test_a_changed_file_is_named_as_the_user_does(name):
+    """Workers know files by their absolute paths, which no message shows."""
+    if name == "parts":
+        convert_files(EXAMPLES, "a.jsonl", "parts/")
+        name = "parts/"
+    with in_chunks():
+        blocks = list(read_row_blocks(name))
+    path = next(Path(name).glob("part-*"), Path(name))
+    os.utime(path, (1, 1))
+    work = run_chunks(per_row(orjson.dumps), blocks, backend=Inline())
+    with pytest.raises(InputError) as caught:
+        list(work)
+    assert str(caught.value) == f"{path}: the file was changed while it was read; run the command again"
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("size", [300, 2000])
+def test_parts_of_a_table_are_chunks(monkeypatch, size):
+    """Some rows of a Parquet file are a task; a fault in them has the number of its row in the file."""
+    monkeypatch.setenv(CHUNK_VARIABLE, str(size))
+    rows = [*source_rows(random.Random(3), 300)]
+    rows[217]["question"] = " "
+    write_rows(rows, "large.parquet")
+    with in_chunks():
+        counts = [block.form.count for block in read_row_blocks("large.parquet")]
+    assert len(counts) > 2
+    convert_files(EXAMPLES, "large.parquet", "expected.jsonl", rejects="expected_r.jsonl")
+    with engine_on("portable"):
+        convert_files(EXAMPLES, "large.parquet", "o.jsonl", rejects="r.jsonl")
+    assert Path("o.jsonl").read_bytes() == Path("expected.jsonl").read_bytes()
+    assert Path("r.jsonl").read_bytes() == Path("expected_r.jsonl").read_bytes()
+    assert json.loads(Path("r.jsonl").read_text())["row"] == 218
+    numbers = [float("nan") if number == 250 else number / 2 for number in range(300)]
+    frame = polars.DataFrame({"question": ["x"] * 300, "n": numbers})
+    frame.write_parquet("nan.parquet")
+    with engine_on("portable"), pytest.raises(InputError, match=r"^nan\.parquet: row 251: column 'n'"):
+        stats_of_files(["nan.parquet"])

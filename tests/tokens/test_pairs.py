@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from dataprep.core.errors import FileError, InputError, MissingDependencyError, UsageError
+from dataprep.core.io import open_output
+from dataprep.core.io.part_files import CHUNK_VARIABLE
 from dataprep.datasets import registry as converters
 from dataprep.tokens import pairs
 from dataprep.tokens.pairs import read_pairs, tokenize_pairs
-from tests.helpers import write_jsonl
+from tests.engines import engine_on
+from tests.helpers import read_jsonl, write_jsonl
 from tests.tokens.test_tokenize import command  # noqa: F401 - a fixture
 from tests.tokens_fakes import Bytes
 
@@ -152,6 +155,26 @@ def test_the_bytes_do_not_depend_on_the_workers_or_the_name(tmp_path):
         for name, workers in (("a.pt", 1), ("b.pt", 2))
     ]
     assert made[0] == made[1]
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("engine", ["portable", 2])
+def test_chunks_give_the_same_file(tmp_path, monkeypatch, engine):
+    """As on a cluster; of a folder of parts too."""
+    rows = [example(number, solution=None if number % 50 == 3 else f"So {number}.") for number in range(200)]
+    monkeypatch.setenv(CHUNK_VARIABLE, "4000")
+    with open_output(f"{tmp_path}/parts/") as out:
+        out.write(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    expected, done = make(tmp_path, rows, rejects=tmp_path / "bad.jsonl")
+    assert done.ledger.failed == {"no rationale": 4}
+    settings = {"student": STUDENT, "teachers": {"llemma": LLEMMA, "gptneo": NEO}}
+    for source in (tmp_path / "rows.jsonl", f"{tmp_path}/parts/"):
+        with engine_on(engine):
+            again = tokenize_pairs(source, tmp_path / "a.pt", **settings, rejects=tmp_path / "again.jsonl")
+        assert (tmp_path / "a.pt").read_bytes() == expected.read_bytes()
+        assert again.ledger == done.ledger
+        bad, found = (read_jsonl(tmp_path / name) for name in ("bad.jsonl", "again.jsonl"))
+        assert [row["line"] for row in found] == [row["line"] for row in bad] == [4, 54, 104, 154]
 
 
 @pytest.mark.parametrize(

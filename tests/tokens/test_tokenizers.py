@@ -715,8 +715,11 @@ def test_openais_files_are_known_by_name_and_by_content(tmp_path, monkeypatch, n
     for text in ("It's the 12345th <|endoftext|> of \n\n MANY  texts", *corpus(20)):
         assert by_name.encode(text) == reference.encode_ordinary(text)
         assert by_name.decode(by_name.encode(text)) == text
-    for each in (by_name, by_content):
-        assert pickle.loads(pickle.dumps(each)).fingerprint == each.fingerprint
+    pickled = [pickle.dumps(each) for each in (by_name, by_content)]
+    for path in tmp_path.iterdir():
+        path.unlink()  # another machine need not have it
+    for data, each in zip(pickled, (by_name, by_content), strict=True):
+        assert pickle.loads(data).fingerprint == each.fingerprint
 
 
 # Training

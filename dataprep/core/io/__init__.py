@@ -1,25 +1,16 @@
 """Open data paths: the only package that does.
 
-``blocks`` reads rows and blocks of lines from any supported file. ``reading`` opens inputs and reads whole
-documents, and ``writing`` makes ``outputs`` that appear whole or not at all, with the files and folders of
-``unfinished``. ``formats`` maps a path's suffix to a format; ``tables`` reads and writes CSV, TSV, Parquet.
+``blocks`` cuts files of lines, and ``rows`` reads any supported file. ``reading`` opens inputs and
+reads whole documents, and ``writing`` makes ``outputs`` that appear whole or not at all, with the files and
+folders of ``unfinished``. ``formats`` maps a path's suffix to a format; ``tables`` reads and writes CSV, TSV,
+Parquet.
 A path can be a URL of an object in one of the ``stores``; ``paths`` looks at both kinds.
 For runs on many machines ``chunks`` cuts inputs into fixed pieces, and ``parts`` writes outputs that are
 folders of parts, which ``part_files`` reads as one file.
 """
 
-from dataprep.core.io.blocks import (
-    Block,
-    array_block,
-    read_blocks,
-    read_items,
-    read_lines,
-    read_row_blocks,
-    read_rows,
-    row_blocks,
-    rows_in,
-)
-from dataprep.core.io.chunks import halves, in_chunks, pieces
+from dataprep.core.io.blocks import Block, array_block, read_blocks
+from dataprep.core.io.chunks import halves, in_chunks, named, pieces
 from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
 from dataprep.core.io.identity import Identity, Unchanged, translated
 from dataprep.core.io.outputs import Output, PartsOutput, run_key, write_at
@@ -50,6 +41,7 @@ from dataprep.core.io.reading import (
     read_document,
     read_text,
 )
+from dataprep.core.io.rows import read_items, read_lines, read_row_blocks, read_rows, row_blocks, rows_in
 from dataprep.core.io.stores import changed, is_shared, is_url, joined, name_of, store_of
 from dataprep.core.io.tables.parquet import parquet_schema, write_parquet
 from dataprep.core.io.unfinished import leftovers, new_folder, remove_unlocked, replacing, temporary_folder

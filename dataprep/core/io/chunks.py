@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO, cast
 
-from dataprep.core.io.blocks import Block, after_newline, ragged_bytes, stream_blocks
+from dataprep.core.errors import FileError, InputError
+from dataprep.core.io.blocks import Block, Form, after_newline, ragged_bytes, stream_blocks
 from dataprep.core.io.identity import translated
 from dataprep.core.io.part_files import chunk_bytes
 from dataprep.core.io.raw import open_raw
 from dataprep.core.io.reading import BLOCK_BYTES, BOM, open_input, read_full
-from dataprep.core.io.stores import changed
+from dataprep.core.io.rows import blocks_of_rows
+from dataprep.core.io.stores import changed, joined, name_of
 from dataprep.core.jsonl import MAX_LINE
 from dataprep.core.urls import is_url
 
@@ -42,9 +44,10 @@ def pieces(block: Block, size: int = BLOCK_BYTES) -> Iterator[Block]:
         return
     first = block.first
     cut = _streamed if not block.end else _fetched if is_url(block.file) else _ranges
-    for piece in cut(block, size):
-        yield replace(piece, first=first)
-        first = False
+    with named(block):
+        for piece in cut(block, size) if block.form is None else _rows_of(block, block.form):
+            yield replace(piece, first=first)
+            first = False
 
 
 def halves(block: Block) -> list[Block]:
@@ -64,6 +67,33 @@ def halves(block: Block) -> list[Block]:
         return []
     cut = lines[middle].start
     return [replace(block, end=cut), replace(block, start=cut, first=False)]
+
+
+@contextmanager
+def named(block: Block) -> Iterator[None]:
+    """Name the file of a block in errors as the user does; workers know it by its absolute path."""
+    name = block.path
+    if name_of(block.file) != name_of(name.rstrip("/")):
+        name = joined(name, name_of(block.file))  # a part of a folder
+    try:
+        yield
+    except InputError as error:
+        if name == block.file or not error.where.startswith(block.file):
+            raise
+        raise InputError(name + error.where.removeprefix(block.file), error.message) from None
+    except FileError as error:
+        if name == block.file or error.path != block.file:
+            raise
+        raise FileError(name, error.message) from None
+
+
+def _rows_of(block: Block, form: Form) -> Iterator[Block]:
+    """Yield the rows of a document or a table, or the lines of a file that is none in spite of its suffix."""
+    for given in blocks_of_rows(block.file, form):
+        for piece in pieces(given):
+            yield replace(piece, path=block.path, source=block.file if piece.data is None else None)
+    if block.identity is not None:
+        block.identity.check(block.file)
 
 
 def _streamed(block: Block, size: int) -> Iterator[Block]:

@@ -153,10 +153,8 @@ def read_document(path: str) -> Any | None:
         # Several published datasets are JSON Lines in files called .json. A whole row on the first line with
         # a second line after it tells them from a document. One row alone is read as a document of one row.
         buffered = io.BufferedReader(cast(io.RawIOBase, stream), BLOCK_BYTES)
-        data = _next_line(buffered).removeprefix(BOM)
-        if data.isspace():
-            data = _next_line(buffered)
-        if _is_row(data) and _next_line(buffered):
+        has_lines, data = _begins_with_lines(buffered)
+        if has_lines:
             return None
         data += read_whole(path, buffered)
         buffered.detach()
@@ -172,6 +170,23 @@ def read_document(path: str) -> Any | None:
         raise _broken_document(path, data, error) from None
     check_document(path, data, document)
     return document
+
+
+def is_document(path: str) -> bool:
+    """Return whether a ``.json`` file seems to hold a document; ``read_document`` knows it."""
+    with open_input(path) as stream:
+        buffered = io.BufferedReader(cast(io.RawIOBase, stream), BLOCK_BYTES)
+        found = _begins_with_lines(buffered)[0]
+        buffered.detach()
+    return not found
+
+
+def _begins_with_lines(stream: IO[bytes]) -> tuple[bool, bytes]:
+    """Return whether a stream begins with a row and another line, and the first line that is not blank."""
+    data = _next_line(stream).removeprefix(BOM)
+    if data.isspace():
+        data = _next_line(stream)
+    return _is_row(data) and bool(_next_line(stream)), data
 
 
 def _next_line(stream: IO[bytes]) -> bytes:

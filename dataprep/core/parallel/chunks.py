@@ -17,7 +17,19 @@ from itertools import groupby
 from typing import Any, cast
 
 from dataprep.core.errors import UsageError, WorkerError
-from dataprep.core.io import Block, Output, Part, PartTarget, chunk_bytes, halves, in_chunks, pieces, run_key
+from dataprep.core.io import (
+    Block,
+    Output,
+    Part,
+    PartTarget,
+    chunk_bytes,
+    halves,
+    in_chunks,
+    named,
+    pieces,
+    run_key,
+    size_of,
+)
 from dataprep.core.io.part_files import located_file
 from dataprep.core.io.parts import PartWriter
 from dataprep.core.ledger import RESUMED, advance
@@ -60,6 +72,7 @@ class Chunk:
         for block in self.blocks:
             facts: list[Any] = [block.path, block.file, block.start, block.end, block.unit, block.array]
             facts += [block.first, block.identity, block.data and hashlib.sha256(block.data).digest()]
+            facts += [] if block.form is None else [block.form.delimiter, block.form.begin, block.form.count]
             digest.update(repr(facts).encode("utf-8", "surrogateescape"))
         digest.update(repr(self.rows_before).encode())
         digest.update(pickle.dumps(self.note))
@@ -140,7 +153,8 @@ def outcomes_of(operator: Operator | OfChunk, chunk: Chunk) -> Iterator[tuple[Bl
                 if ends:
                     outcome = _ended(whole.read().removesuffix(b"\n"))
                 else:
-                    outcome = function(whole if rows is None else replace(whole, rows_before=rows))
+                    with named(block):
+                        outcome = function(whole if rows is None else replace(whole, rows_before=rows))
                 rows = None if rows is None else rows + outcome.rows_in
                 yield whole, outcome
 
@@ -170,9 +184,15 @@ def _ended(line: bytes) -> Outcome:
     return Outcome(1, 1, failures=[Failure(1, ENDS_WORKER, message, line)])
 
 
+# A larger table or document is not read here to find the row that ends its worker.
+_MOST_SEARCHED = 512 << 20
+
+
 def _halve(chunk: Chunk) -> list[Chunk]:
     """Return two chunks to find out which ends the worker."""
     blocks = chunk.blocks
+    if len(blocks) == 1 and blocks[0].form is not None and size_of(blocks[0].file) <= _MOST_SEARCHED:
+        blocks = (*pieces(blocks[0]),)
     if len(blocks) > 1:
         parts = [blocks[: len(blocks) // 2], blocks[len(blocks) // 2 :]]
     else:

@@ -21,22 +21,21 @@ from dataprep.core import provenance
 from dataprep.core.errors import FileError
 from dataprep.core.io import Part, PartsOutput, PartTarget, read_bytes, writing
 from dataprep.core.io.part_files import folder_at, located_file
-from dataprep.core.io.parts import PartsFolder
+from dataprep.core.io.parts import PartsFolder, at_once
 from dataprep.core.io.paths import remove_manifest
 from dataprep.core.io.stores import stat
 from dataprep.core.ledger import advance
-from dataprep.core.parallel import Backend, in_threads
+from dataprep.core.parallel import Backend
+from dataprep.core.parallel.tasks import run
 from dataprep.core.urls import is_url, joined
 from dataprep.tokens.shards import writing as shard_writing
 from dataprep.tokens.shards.collecting import Collected, EncodedBlock
 from dataprep.tokens.shards.gathering import SPAN_BYTES, Placed, ShardWriter, Span, block_bytes, gather
-from dataprep.tokens.shards.manifest import AGAIN, MANIFEST, files_in, read_manifest
+from dataprep.tokens.shards.manifest import AGAIN, MANIFEST, content_digest, files_in, read_manifest
 from dataprep.tokens.shards.packing import Packed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_AT_ONCE = 4  # small objects that are sent to a store at the same time
 
 
 class TokenParts(PartsOutput):
@@ -102,6 +101,7 @@ class TokenParts(PartsOutput):
         self, packed: Packed, facts: Mapping[str, Any], *, tokenizer: Path | None, backend: Backend
     ) -> dict[str, Any]:
         """Make the shards, and return the manifest, which is written last."""
+        self.folder.beat()  # packing can take minutes
         cuts = shard_writing.cuts_of(packed, shard_writing.SHARD_TOKENS)
         tag = facts["key"][:16]
         with writing(self.path):
@@ -165,26 +165,32 @@ class TokenParts(PartsOutput):
     def _put(self, files: Mapping[str, bytes]) -> list[dict[str, Any]]:
         """Write small files beside the manifest; return what it says about them."""
 
-        def put(item: tuple[str, bytes]) -> dict[str, Any]:
-            name, data = item
-            self.output.put(name, data)
-            return {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        def put(name: str) -> dict[str, Any]:
+            self.output.put(name, files[name])
+            sha256 = hashlib.sha256(files[name]).hexdigest()
+            return {"name": name, "bytes": len(files[name]), "sha256": sha256}
 
-        return [*in_threads(put, files.items(), _AT_ONCE if is_url(self.path) else 1)]
+        return [*at_once(put, files, self.output)]
 
 
-def finished_at(url: str) -> dict[str, Any]:
-    """Return the manifest of the shards at a URL, if all files are there.
+def finished_at(place: str, key: str, backend: Backend) -> dict[str, Any]:
+    """Return the manifest of the shards in a folder or at a URL, if they are of this key and whole.
 
     Raises:
-        FileError: there are none, or a file is missing or has another size.
+        FileError: there are none, they are of another key, or a file is not what the manifest says.
     """
+    manifest, folder = read_manifest(place), folder_at(place)
+    if manifest["key"] != key:
+        raise FileError(place, "holds shards of other rows or options")
+    described, sizes = [*files_in(manifest)], folder.sizes()
+    wrong = [file for file in described if sizes.get(file["name"]) != file["bytes"]]
     # An object is whole or not there, so its bytes need not be read again.
-    manifest = read_manifest(url)
-    sizes = folder_at(url).sizes()
-    for file in files_in(manifest):
-        if sizes.get(file["name"]) != file["bytes"]:
-            raise FileError(joined(url, file["name"]), f"expected {file['bytes']:,} bytes; {AGAIN}")
+    if not wrong and not is_url(place):
+        paths = [located_file(folder.path(file["name"])) for file in described]
+        found = run(content_digest, paths, backend=backend)
+        wrong = [described[number] for number, digest in found if digest != described[number]["sha256"]]
+    if wrong:
+        raise FileError(folder.path(wrong[0]["name"]), f"is not the file that was written; {AGAIN}")
     return manifest
 
 

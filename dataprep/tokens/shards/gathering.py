@@ -227,23 +227,21 @@ def _place(pieces: Pieces, ids: _Scratch, mask: _Scratch) -> int:
     places, lengths, given, bits = pieces
     in_loss, done = np.unpackbits(bits, count=given.size), 0
     for positions in positions_of(places, lengths):
-        count = positions.stop - positions.start if isinstance(positions, slice) else positions.size
-        ids.array[positions] = given[done : done + count]
-        mask.array[positions] = in_loss[done : done + count]
-        done += count
-    ids.release()
-    mask.release()
+        part = slice(done, done + positions.size)
+        ids.array[positions], mask.array[positions] = given[part], in_loss[part]
+        ids.release()
+        mask.release()
+        done += positions.size
     return done
 
 
 def _packed(mask: _Scratch) -> IO[bytes]:
     """Return the mask as bits, an eighth of its size."""
-    whole = mask.array
-    parts = [
-        np.packbits(whole[begin : begin + _PACKED_AT_ONCE]).tobytes()
-        for begin in range(0, whole.size, _PACKED_AT_ONCE)
-    ]
-    return io.BytesIO(b"".join(parts))
+    bits = io.BytesIO()
+    for begin in range(0, mask.array.size, _PACKED_AT_ONCE):
+        bits.write(np.packbits(mask.array[begin : begin + _PACKED_AT_ONCE]).data)
+        mask.release()
+    return bits
 
 
 @dataclass(frozen=True, slots=True)

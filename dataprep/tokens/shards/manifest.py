@@ -75,7 +75,7 @@ def is_shards(path: str | Path) -> bool:
 
 def files_in(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield what a manifest of shards says about each file beside it: name, size and SHA-256."""
-    for shard in manifest["shards"]:
+    for shard in manifest.get("shards", ()):  # a mixture has none
         yield from shard["files"].values()
     if manifest["tokenizer"]["file"] is not None:
         yield manifest["tokenizer"]["file"]

@@ -24,6 +24,7 @@ from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError
 from dataprep.core.io import new_folder, open_mapped, remove_unlocked, writing
 from dataprep.core.io.part_files import folder_at
+from dataprep.core.io.parts import at_once
 from dataprep.core.urls import is_url
 from dataprep.tokens.shards.arrays import positions_of
 from dataprep.tokens.shards.collecting import BitFile, Buffer, Collected
@@ -191,9 +192,8 @@ def remove_others(output: str | Path, names: Collection[str]) -> None:
     """Remove the files of an earlier manifest, and what killed runs left."""
     if is_url(output):
         folder = folder_at(str(output))
-        for name in folder.sizes():
-            if name not in (*names, MANIFEST) and OURS.fullmatch(name):
-                folder.remove(name)
+        others = [name for name in folder.sizes() if name not in (*names, MANIFEST)]
+        list(at_once(folder.remove, filter(OURS.fullmatch, others), folder))
         return
     for path in Path(output).iterdir():
         if path.name not in (*names, MANIFEST) and OURS.fullmatch(path.name):

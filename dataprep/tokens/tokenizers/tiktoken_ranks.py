@@ -251,7 +251,12 @@ def load_encoding(name: str) -> RankTokenizer:
         raise TokenizerError(
             f"{path}: found SHA-256 {found[:16]}…; expected {expected[:16]}… of {name}: fetch {url} again"
         )
-    return _encoding(name, str(path), content, (load_encoding, (name,)))
+    return _named(name, str(path), content)
+
+
+def _named(name: str, path: str, content: bytes) -> RankTokenizer:
+    # Another machine need not have the file.
+    return _encoding(name, path, content, (_named, (name, path, content)))
 
 
 def load_rank_file(path: str, content: bytes) -> RankTokenizer:

@@ -27,19 +27,40 @@ if TYPE_CHECKING:
 _ROWS = 1 << 13  # rows of a file held at a time
 
 
-def read_parquet(path: str, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
-    """Read the rows of a Parquet file, with JSON's values; one that JSON cannot hold is an error."""
+def parquet_rows(path: str) -> int | None:
+    """Return the number of rows of a Parquet file on a disk; ``None`` if it cannot be read."""
+    import polars as pl
+
+    try:
+        return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+    except (pl.exceptions.PolarsError, OSError, UnicodeEncodeError):
+        return None
+
+
+def read_parquet(
+    path: str, stream: IO[bytes], begin: int = 0, count: int | None = None
+) -> Generator[dict[str, Any], None, None]:
+    """Read the rows of a Parquet file, with JSON's values; one that JSON cannot hold is an error.
+
+    Args:
+        path: the file.
+        stream: its bytes.
+        begin: the number of the first row to read, counted from 0.
+        count: number of rows to read; ``None`` for all that follow.
+    """
     if is_url(path) and format_of(path).compression == "":
         # Polars has its own way to stores, with other settings.
         with temporary_folder() as folder, (folder / "rows.parquet").open("wb") as copy:
             shutil.copyfileobj(stream, copy, 8 << 20)
             copy.close()
-            yield from _read(path, folder / "rows.parquet", stream)
+            yield from _read(path, folder / "rows.parquet", stream, begin, count)
         return
-    yield from _read(path, Path(path), stream)
+    yield from _read(path, Path(path), stream, begin, count)
 
 
-def _read(path: str, place: Path, stream: IO[bytes]) -> Generator[dict[str, Any], None, None]:
+def _read(
+    path: str, place: Path, stream: IO[bytes], start: int, count: int | None
+) -> Generator[dict[str, Any], None, None]:
     import polars as pl
 
     try:
@@ -54,8 +75,12 @@ def _read(path: str, place: Path, stream: IO[bytes]) -> Generator[dict[str, Any]
         notes = _notes_of(source, schema)
         readers = _readers_of(schema, notes)
         restore = with_messages if notes is None else _restorer(notes)
-        start = 0
-        while rows := _rows_of(path, frame.slice(start, _ROWS).collect(), restore, readers, start):
+        end = None if count is None else start + count
+        while end is None or start < end:
+            length = _ROWS if end is None else min(_ROWS, end - start)
+            rows = _rows_of(path, frame.slice(start, length).collect(), restore, readers, start)
+            if not rows:
+                break
             yield from rows
             start += len(rows)
     except (pl.exceptions.PolarsError, OSError) as error:
