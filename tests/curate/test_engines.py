@@ -16,7 +16,7 @@ from dataprep.core.io.part_files import CHUNK_VARIABLE
 from dataprep.core.ledger import RESUMED, Ledger, listening
 from dataprep.curate.contamination.files import decontaminate_files
 from dataprep.curate.dedup import dedup_files
-from dataprep.curate.duplicates import exchanged, join, rows, sets, similar, similar_exchanged
+from dataprep.curate.duplicates import divided_rows, exchanged, join, rows, sets, similar, similar_exchanged
 from dataprep.curate.duplicates import parts as looks
 from dataprep.curate.filter import filter_files
 from dataprep.curate.near import find_groups
@@ -356,10 +356,10 @@ def test_shingles_are_counted_in_shares():
     for chunk in chunks:
         np.add.at(total, (chunk & np.uint64(rows.COUNTERS - 1)).astype(np.int64), np.uint32(1))
     for count in (1, 3):
-        pieces = [[*similar_exchanged._counted(chunk, count)] for chunk in chunks]
+        pieces = [[*divided_rows.counted(chunk, count)] for chunk in chunks]
         assert {part[0] is None for chunk in pieces for part in chunk} == {True, False}
         sizes = np.diff(np.arange(count + 1) * rows.COUNTERS // count)
-        add = similar_exchanged._Count()
+        add = divided_rows.AddCounts()
         counts = [add(int(size), iter([c[part] for c in pieces])) for part, size in enumerate(sizes)]
         assert np.array_equal(np.concatenate(counts), join.ranks_of(total))
 

@@ -118,7 +118,7 @@ class BuildPart:
 
 
 class Look(Protocol):
-    """What is looked for in a part; picklable."""
+    """Look for something in a part; picklable."""
 
     def look(self, part: Part, /) -> Any:
         """Return what is found."""

@@ -42,7 +42,7 @@ class Bitmaps:
 
     Attributes:
         sizes: number of shingles of each set.
-        maps: the bitmaps, in words of 64 bits, one row a set.
+        maps: the bitmaps, in words of 64 bits, one row per set.
         slack: how many more shingles than bits each set has.
     """
 

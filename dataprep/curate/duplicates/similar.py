@@ -83,8 +83,8 @@ def find_repeats(candidates: Candidates, fixed: int = 0) -> Repeats:
 
     A set is kept unless it is similar to a kept one before it. So each dropped set has a kept one of at least
     the threshold's similarity, and no two kept ones have that. The first ``fixed`` sets are kept in any case.
-    Which of several kept ones a dropped set is said to repeat depends on the sets alone, and not on where or
-    in which parts they are compared.
+    If several kept ones are similar to a dropped set, the sets alone decide which it is said to repeat, and
+    not where or in which parts they are compared.
     """
     repeats = Repeats.none(len(candidates))
     undecided = np.ones(len(candidates), bool)

@@ -5,9 +5,8 @@ This process holds a few numbers of each row, at most about 40 bytes, and the pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -18,21 +17,12 @@ from dataprep.core.parallel.backends import Backend
 from dataprep.core.parallel.exchanging import Pieces
 from dataprep.curate.duplicates import parts as looks
 from dataprep.curate.duplicates.deciding import Decision, preferred, resolved, sets_of
-from dataprep.curate.duplicates.exchanged import (
-    MOST_BUCKETS,
-    ReadChunks,
-    Repeated,
-    Told,
-    buckets_for,
-    by_digest,
-    compared,
-    digests_of,
-    lines_of,
-)
+from dataprep.curate.duplicates.divided_rows import AddCounts, DivideRows, KeepOne
+from dataprep.curate.duplicates.exchanged import MOST_BUCKETS, ReadChunks, Repeated, Told, buckets_for
 from dataprep.curate.duplicates.exchanged import Found as FoundRows
-from dataprep.curate.duplicates.join import Postings, ranks_of
+from dataprep.curate.duplicates.join import Postings
 from dataprep.curate.duplicates.places import CHUNK_BITS, LINE, row_numbers
-from dataprep.curate.duplicates.rows import COUNTERS, Compared, ReadTexts
+from dataprep.curate.duplicates.rows import COUNTERS, ReadTexts
 from dataprep.curate.duplicates.sets import distinct, map_width
 from dataprep.curate.duplicates.similar import Clusters, Pairs, find_repeats, joined
 
@@ -49,84 +39,6 @@ PAIRS = 1 << 22  # pairs whose shingles are brought together at a time
 PAIRS_OF_TASK = 1 << 16
 _HALF = np.uint64(32)
 _LOW = np.uint64((1 << 32) - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Divide:
-    """Divide the rows of chunks by their digests, count their shingles, and keep these.
-
-    Rows are known by their number in the chunk, from 0. The pieces after those of the digests have the counts
-    of shares of the shingles; the last one has the number of shingles of each row, and all shingles.
-    """
-
-    digests: int
-    counters: int
-    whole: bool  # notes have the first half of the rows' digests
-
-    @property
-    def buckets(self) -> int:
-        return self.digests + self.counters + 1
-
-    def __call__(self, number: int, found: Sequence[tuple[int, Compared | None]]) -> tuple[Told, list[Any]]:
-        lines, unsound = lines_of(found)
-        high, low, scores = digests_of(found)
-        made = [one.shingles for _, one in found if one is not None and one.shingles is not None]
-        shingles = np.concatenate([np.empty(0, np.uint64), *(some for some, _ in made)])
-        sizes = np.concatenate([np.empty(0, np.uint32), *(some for _, some in made)])
-        rows = np.arange(len(lines), dtype=np.uint32)
-        pieces: list[Any] = [
-            (number, *some) for some in by_digest(high, (rows, high, low, scores, sizes), self.digests)
-        ]
-        told = Told(unsound, len(lines), scores, high if self.whole else None)
-        return told, [*pieces, *_counted(shingles, self.counters), (sizes, shingles)]
-
-
-def _counted(shingles: Numbers, parts: int) -> Iterator[tuple[Any, Any]]:
-    """Yield for each share of the counters which of them count something, or ``None`` for all, and counts."""
-    places, counts = np.unique(shingles & np.uint64(COUNTERS - 1), return_counts=True)
-    counts = ranks_of(counts)
-    cuts = np.arange(parts + 1) * COUNTERS // parts
-    at = np.searchsorted(places, cuts)
-    for part in range(parts):
-        mine, some = places[at[part] : at[part + 1]] - np.uint64(cuts[part]), counts[at[part] : at[part + 1]]
-        size = int(cuts[part + 1] - cuts[part])
-        if len(mine) * 3 < size:
-            yield mine.astype(np.uint32), some
-        else:
-            dense = np.zeros(size, np.uint16)
-            dense[mine] = some
-            yield None, dense
-
-
-@dataclass(frozen=True, slots=True)
-class _Count:
-    """Add counts of shingles up."""
-
-    def __call__(self, size: int, pieces: Iterator[tuple[Any, Any]]) -> NDArray[np.uint16]:
-        total = np.zeros(size, np.uint32)
-        for places, counts in pieces:
-            if places is None:
-                total += counts
-            else:
-                total[places] += counts
-            # What is above the largest rank makes no difference, and cannot overflow.
-            np.minimum(total, np.uint32((1 << 16) - 1), out=total)
-        return total.astype(np.uint16)
-
-
-@dataclass(frozen=True, slots=True)
-class _KeepOne:
-    """Find the rows of a bucket that equal others; see ``exchanged.KeepFirst``."""
-
-    fixed: int
-
-    def __call__(self, _bucket: int, pieces: Iterator[Any]) -> tuple[Numbers, Numbers, int]:
-        """Return rows, those that represent them, and how many shingles all others have."""
-        chunks = [*pieces]
-        rows, kept = compared(iter(chunks), self.fixed)
-        equal = kept != np.arange(len(kept))
-        sizes = np.concatenate([np.empty(0, np.uint32), *(one[5] for one in chunks)])
-        return rows[equal], rows[kept[equal]], int(sizes[~equal].sum(dtype=np.int64))
 
 
 class SimilarRows:
@@ -154,11 +66,11 @@ class SimilarRows:
         self.candidates: Exchanged
 
     @contextmanager
-    def compare(self, pieces: Pieces, divide: _Divide) -> Iterator[None]:
+    def compare(self, pieces: Pieces, divide: DivideRows) -> Iterator[None]:
         """Find the sets and their candidates, which can be used inside."""
         total = 0
         for _, (rows, others, shingles) in pieces.join(
-            _KeepOne(self._read.fixed), divide.digests, backend=self._backend
+            KeepOne(self._read.fixed), divide.digests, backend=self._backend
         ):
             self.kept[self.numbers(rows)] = self.numbers(others)
             total += shingles
@@ -175,13 +87,13 @@ class SimilarRows:
         found: NDArray[np.int64] = self.bases[(rows >> CHUNK_BITS).astype(np.int64)]
         return found + (rows & LINE).astype(np.int64)
 
-    def _ranks(self, pieces: Pieces, divide: _Divide) -> NDArray[np.uint16]:
+    def _ranks(self, pieces: Pieces, divide: DivideRows) -> NDArray[np.uint16]:
         cuts = np.arange(divide.counters + 1) * COUNTERS // divide.counters
         tasks = [
             (int(cuts[part + 1] - cuts[part]), pieces.of(divide.digests + part))
             for part in range(divide.counters)
         ]
-        counts = dict(pieces.work(_Count(), tasks, backend=self._backend))
+        counts = dict(pieces.work(AddCounts(), tasks, backend=self._backend))
         return np.concatenate([counts[part] for part in range(divide.counters)])
 
     def _parts(self, shingles: int) -> int:
@@ -189,7 +101,7 @@ class SimilarRows:
         return min(_MOST_PARTS, 1 + in_prefixes // PART_SHINGLES)
 
     @contextmanager
-    def _build(self, pieces: Pieces, divide: _Divide, postings: Postings, total: int) -> Iterator[Pieces]:
+    def _build(self, pieces: Pieces, divide: DivideRows, postings: Postings, total: int) -> Iterator[Pieces]:
         sets = sets_of(self.order, len(self.kept))
         last = divide.buckets - 1
         tasks = (
@@ -211,7 +123,13 @@ class Exchanged:
     """The candidates among sets in parts on workers; see ``similar.Candidates``."""
 
     def __init__(
-        self, rows: SimilarRows, parts: Pieces, pieces: Pieces, divide: _Divide, near: float, backend: Backend
+        self,
+        rows: SimilarRows,
+        parts: Pieces,
+        pieces: Pieces,
+        divide: DivideRows,
+        near: float,
+        backend: Backend,
     ) -> None:
         self._rows, self._parts, self._pieces, self._last = rows, parts, pieces, divide.buckets - 1
         self._near, self._backend = near, backend
@@ -322,7 +240,7 @@ def similar_rows(
         whole: what chunks tell has the first half of each row's digest.
     """
     buckets = buckets_for(size)
-    divide = _Divide(buckets, min(8, buckets), whole)
+    divide = DivideRows(buckets, min(8, buckets), whole)
     with read.divided(operator, divide, backend, stop=stop, batch=1) as pieces:
         read.finish()
         rows = SimilarRows(read, near, backend)
