@@ -2,10 +2,7 @@
 
 import json
 import random
-from pathlib import Path
 
-import numpy as np
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,85 +10,30 @@ from hypothesis import strategies as st
 from dataprep.core.errors import DataprepError, UsageError
 from dataprep.core.io import parts
 from dataprep.core.io.part_files import CHUNK_VARIABLE
-from dataprep.core.ledger import RESUMED, Ledger, listening
+from dataprep.core.ledger import RESUMED, listening
 from dataprep.curate.contamination.files import decontaminate_files
 from dataprep.curate.dedup import dedup_files
-from dataprep.curate.duplicates import divided_rows, exchanged, join, rows, sets, similar, similar_exchanged
-from dataprep.curate.duplicates import parts as looks
+from dataprep.curate.duplicates import exchanged
 from dataprep.curate.filter import filter_files
-from dataprep.curate.near import find_groups
 from dataprep.curate.split import split_files
 from dataprep.curate.split_checks import Keys
+from tests.curate.engine_data import BAD, FILE, FOLDER, SOUND, content, described
 from tests.engines import engine_on
 
-FILE, FOLDER = ".out.jsonl", ".out/"
 COMBINATIONS = [(None, FOLDER), ("inline", FILE)]
-WITH_PROCESSES = (
+# The others are too small to start processes for.
+WITH_PROCESSES = ("dedup, best", "filter", "split by keys", "decontaminate")
+ON_CLUSTER = (
     "dedup, best",
-    "filter",
+    "dedup, near",
+    "dedup, bad row",
+    "split",
     "split by keys",
-    "decontaminate",
-)  # the others are too small to start some for
+    "split near",
+    "split, bad row",
+)
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    """Chunks of 3 kB, so that a few rows have many."""
-    monkeypatch.setenv(CHUNK_VARIABLE, "3000")
-
-
-def made_rows(seed, count):
-    """Rows of which many are alike, and some equal."""
-    rng = random.Random(seed)
-    words = [f"word{number}" for number in range(300)]
-    base = [[rng.choice(words) for _ in range(rng.randint(1, 30))] for _ in range(count // 4 + 1)]
-    base += [[rng.choice(words) for _ in range(60)]] * (count // 4)  # many rows are alike
-    for number in range(count):
-        text = list(rng.choice(base))
-        for _ in range(rng.choice([0, 0, 1, 2])):
-            text[rng.randrange(len(text))] = rng.choice(words)
-        yield {"id": number, "question": " ".join(text), "n": rng.randrange(9)}
-
-
-@pytest.fixture
-def data(tmp_path, monkeypatch):
-    """A folder of files, which is the working directory."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    made = {
-        name: [*made_rows(count, count)] for name, count in (("a", 300), ("b", 200), ("x", 60), ("t", 20))
-    }
-    made["x"] += made["a"][::5]
-    made["t"] += made["b"][::40]
-    for name, some in made.items():
-        lines = [orjson.dumps(row) + b"\n" for row in some]
-        for place in range(0, len(lines), 50):
-            lines[place] += b"\n  \n"  # blank lines
-        (folder / f"{name}.jsonl").write_bytes(b"".join(lines))
-    lines = (folder / "a.jsonl").read_bytes().splitlines(keepends=True)
-    for place in (40, 41, 200, 290):
-        lines[place] = b"{bad\n" if place % 2 else b'{"question": "", "text": "one"}\n'
-    (folder / "bad.jsonl").write_bytes(b"".join(lines))
-    (folder / "copy.jsonl").write_bytes((folder / "a.jsonl").read_bytes().upper())
-    (folder / "empty.jsonl").write_bytes(b"\n" * 10_000)
-    (folder / "c.json").write_bytes(orjson.dumps([*made_rows(5, 100)]))
-    monkeypatch.chdir(folder)
-    return folder
-
-
-def content(path):
-    """The bytes of a file, or of all parts of a folder; ``None`` if there is nothing, or it is unfinished."""
-    path = Path(path)
-    if path.is_dir():
-        if not (path / "manifest.json").exists():
-            return None
-        assert not [name for name in path.iterdir() if name.name.startswith(".")]
-        return b"".join(part.read_bytes() for part in sorted(path.glob("part-*")))
-    return path.read_bytes() if path.exists() else None
-
-
-BAD = ["bad.jsonl", "b.jsonl", "c.json"]
-SOUND = ["a.jsonl", "b.jsonl"]
 CASES = {
     "dedup": lambda to: dedup_files(BAD, to("o"), on="question", dropped="d.jsonl", rejects="r.jsonl"),
     "dedup, best": lambda to: dedup_files(
@@ -155,15 +97,6 @@ CASES = {
 OUTPUTS = ("o", "a", "b", "r.jsonl", "d.jsonl", "f.jsonl")
 
 
-def described(result, out, suffix):
-    """A result as a text that does not depend on where it was written; also the order of reasons."""
-    ledgers = [result] if isinstance(result, Ledger) else getattr(result, "ledgers", None)
-    ledgers = ledgers or [result.ledger]
-    ledgers = ledgers.values() if isinstance(ledgers, dict) else ledgers
-    text = f"{result} {[json.dumps(ledger.to_json()) for ledger in ledgers]}"
-    return text.replace(str(out), "OUT").replace(suffix, "")
-
-
 def results(folder, case, suffix):
     """Run a case; return its result or error, and the bytes of all outputs."""
     data = folder.parent / "data"
@@ -199,7 +132,7 @@ def test_results_are_those_of_one_machine(data, case):
 
 @pytest.mark.cluster
 @pytest.mark.medium
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ON_CLUSTER)
 def test_results_on_a_cluster_are_those_of_one_machine(cluster, data, case):
     """The same on three nodes, into one file; parts depend on no engine."""
     with engine_on(cluster.address):
@@ -305,81 +238,6 @@ def test_rows_of_any_files_are_deduplicated_as_on_one_machine(
         assert run("parts", "/") == expected
         with engine_on("inline"):
             assert run("cluster", "/") == expected
-
-
-@pytest.fixture
-def small_parts(monkeypatch):
-    """Everything of the search for similar rows in many parts and rounds."""
-    for module, name, value in (
-        (similar, "_FEW_PAIRS", 10),
-        (similar, "_FIXED", 2),
-        (join, "PAIRS", 40),
-        (join, "PART", 60),
-        (sets, "HELD", 300),
-        (exchanged, "BUCKET_BYTES", 5000),
-        (similar_exchanged, "PART_SHINGLES", 300),
-        (similar_exchanged, "PAIRS", 50),
-        (similar_exchanged, "PAIRS_OF_TASK", 7),
-        (looks, "_MOST", 20),
-    ):
-        monkeypatch.setattr(module, name, value)
-
-
-@pytest.mark.usefixtures("small_parts", "data")
-@pytest.mark.parametrize(
-    ("threshold", "keep"), [(0.3, "first"), (0.6, "longest"), (0.8, "best:n"), (1, "first")]
-)
-@pytest.mark.parametrize("across", ["", "x.jsonl"])
-def test_similar_rows_are_those_of_one_machine(threshold, keep, across):
-    """In all rounds: those of rows that are kept in any case, of leading rows, and the last one."""
-    options = {"on": "question", "near": threshold, "keep": keep, "across": across or []}
-    looked = []
-
-    def run(out):
-        done = dedup_files(BAD, f"{out}.jsonl", dropped=f"{out}.drops.jsonl", rejects="r.jsonl", **options)
-        return done, *(Path(f"{out}{name}.jsonl").read_bytes() for name in ("", ".drops"))
-
-    expected = run("here")
-    assert expected[0].ledger.dropped.total() > 100
-    with listening(lambda what, count, _: looked.append((what, count))), engine_on("inline"):
-        assert run("there") == expected
-    compared = {what: sum(count for name, count in looked if name == what) for what, _ in looked}
-    assert threshold == 1 or (compared["pairs compared"] > 50 and compared["rows compared"] > 100)
-
-
-def test_shingles_are_counted_in_shares():
-    """Few as places with counts, many as all counts; and no sum is above the largest rank."""
-    rng = np.random.default_rng(1)
-    chunks = [rng.integers(0, 1 << 48, size, np.uint64) for size in (0, 50, 3 << 20)]
-    chunks += [np.full(70_000, 5, np.uint64)] * 2
-    total = np.zeros(rows.COUNTERS, np.uint32)
-    for chunk in chunks:
-        np.add.at(total, (chunk & np.uint64(rows.COUNTERS - 1)).astype(np.int64), np.uint32(1))
-    for count in (1, 3):
-        pieces = [[*divided_rows.counted(chunk, count)] for chunk in chunks]
-        assert {part[0] is None for chunk in pieces for part in chunk} == {True, False}
-        sizes = np.diff(np.arange(count + 1) * rows.COUNTERS // count)
-        add = divided_rows.AddCounts()
-        counts = [add(int(size), iter([c[part] for c in pieces])) for part, size in enumerate(sizes)]
-        assert np.array_equal(np.concatenate(counts), join.ranks_of(total))
-
-
-@pytest.mark.usefixtures("small_parts", "data")
-@pytest.mark.parametrize("threshold", [0.3, 0.7, 1.0])
-def test_groups_are_those_of_one_machine(threshold):
-    """Groups, their keys, and the numbers of rows, also beside bad rows and blank lines."""
-    paths = [*BAD, "x.jsonl", "b.jsonl"]
-    found = []
-    for backend in (None, "inline"):
-        with engine_on(backend):
-            found.append(find_groups(paths, on="question", threshold=threshold, rejects="r.jsonl"))
-    here, there = found
-    assert (here.duplicates, here.near_duplicates) == (there.duplicates, there.near_duplicates)
-    for name in ("groups", "keys"):
-        for one, other in zip(getattr(here, name), getattr(there, name), strict=True):
-            assert one.tolist() == other.tolist()
-            assert one.dtype == other.dtype
-    assert [len(groups) for groups in here.groups] == [300, 200, 100, 120, 200]
 
 
 @pytest.mark.usefixtures("data")
