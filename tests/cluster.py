@@ -26,8 +26,11 @@ _HEALTH = {
 class SmallCluster:
     """A head without processors, and nodes of one processor each."""
 
-    def __init__(self):
+    def __init__(self, variables):
         from ray.cluster_utils import Cluster
+
+        # Each worker takes credentials from its own environment, which is that of its node.
+        self._variables = variables
 
         self._cluster = Cluster(
             initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": _HEALTH}
@@ -53,8 +56,9 @@ class SmallCluster:
         """Start nodes for those that were killed, and wait until they can be used."""
         import ray
 
-        while len(self.nodes) < NODES:
-            self.nodes.append(self._cluster.add_node(num_cpus=1))
+        with mock.patch.dict(os.environ, self._variables):
+            while len(self.nodes) < NODES:
+                self.nodes.append(self._cluster.add_node(num_cpus=1))
         deadline = time.monotonic() + 30
         while ray.cluster_resources().get("CPU") != NODES and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -121,11 +125,10 @@ def _one_cluster(tmp_path_factory, request):
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     with open(folder / "cluster.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # Each worker takes credentials from its own environment, which is that of its node.
         variables = variables_of(request)
         before = descendants(os.getpid())
         with mock.patch.dict(os.environ, variables):
-            small = SmallCluster()
+            small = SmallCluster(variables)
         try:
             # Connected once: each connection would start workers of its own, a second for each.
             ray.init(address=small.address, log_to_driver=False, logging_level="ERROR")

@@ -4,6 +4,7 @@ import contextlib
 import pickle
 
 from dataprep.core.parallel import Inline, Processes, engines
+from tests.dying import DyingWorkers
 
 
 class Portable(Inline):
@@ -22,20 +23,24 @@ def _copied(value):
 
 
 @contextlib.contextmanager
-def engine_on(backend):
+def engine_on(backend, *, marks=None):
     """Run what is called inside as on a cluster, of which a backend does the work; ``None`` changes nothing.
 
-    ``"inline"``, ``"portable"``, a number of processes, or the address of a cluster.
+    ``"inline"``, ``"portable"``, a number of processes, or the address of a cluster. With a folder for marks,
+    each kind of work kills one worker, and leaves a mark.
     """
     if backend is None:
         yield
         return
     makers = {"inline": Inline, "portable": Portable}
     if isinstance(backend, str) and backend not in makers:
-        with engines.engine(backend):
+        with engines.engine(backend) as engine:
+            if marks is not None:
+                engine._connected = DyingWorkers(engine.backend, marks)
             yield
         return
     made = makers[backend]() if backend in makers else Processes(backend)
+    made = made if marks is None else DyingWorkers(made, marks)
     engine = engines.Engine("for a test", _connected=made)
     engines._engines.append(engine)
     try:

@@ -21,6 +21,7 @@ from dataprep.curate.duplicates.deciding import ChunkNotes, count_chunks, decide
 from dataprep.curate.duplicates.exchanged import ReadChunks, find_equal
 from dataprep.curate.duplicates.rows import ReadTexts, Rows, Spool, check_keep, read_rows
 from dataprep.curate.duplicates.shingles import Shingler
+from dataprep.curate.duplicates.similar_exchanged import find_similar
 from dataprep.curate.duplicates.writing import DUPLICATE, NEAR_DUPLICATE, WriteKept, reason_of
 from dataprep.curate.inputs import bytes_of, checked_inputs, place_fields
 from dataprep.curate.near import NGRAM, check_threshold
@@ -109,7 +110,7 @@ def dedup_files(
         folder = stack.enter_context(files.temporary_folder())
         bad, nothing = (stack.enter_context(files.open_rejects(path)) for path in (rejects, None))
         work = _Work(paths, others, operator, near, folder, Spool(folder), workers, progress)
-        found = (_OnCluster if engine.on_cluster() and near is None else _Here)(work, bad, nothing)
+        found = (_OnCluster if engine.on_cluster() else _Here)(work, bad, nothing)
         out, drops = (
             None if path is None else stack.enter_context(files.open_output(str(path)))
             for path in (output, dropped)
@@ -209,14 +210,15 @@ class _OnCluster:
         across = engine.Fold(None, Ledger(), nothing, work.across, progress=work.progress)
         inputs = engine.Fold(None, work.ledger, bad, work.paths, progress=work.progress)
         self._read = ReadChunks(work.spool, [(work.across, across), (work.paths, inputs)])
-        self._found = find_equal(
-            self._read,
-            work.operator,
-            work.folder,
-            bytes_of([*work.across, *work.paths]),
-            backend=engine.backend_for(1),
-            stop=bad.raises,
-        )
+        size, backend = bytes_of([*work.across, *work.paths]), engine.backend_for(1)
+        if work.near is None:
+            self._found = find_equal(
+                self._read, work.operator, work.folder, size, backend=backend, stop=bad.raises
+            )
+        else:
+            self._found = find_similar(
+                self._read, work.operator, work.near, size, backend=backend, stop=bad.raises
+            )
 
     def write(self, out: files.Output | None, drops: files.Output | None) -> None:
         """Write the kept rows and the dropped ones, and count both."""

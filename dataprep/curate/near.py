@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,14 +13,17 @@ import numpy as np
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import UsageError
+from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.curate.duplicates.exact import halves, representatives
+from dataprep.curate.duplicates.exchanged import ReadChunks
 from dataprep.curate.duplicates.join import build_buckets
 from dataprep.curate.duplicates.rows import ComparedText, ReadTexts, Rows, Spool, read_rows
 from dataprep.curate.duplicates.sets import open_sets
 from dataprep.curate.duplicates.shingles import Shingler
-from dataprep.curate.duplicates.similar import find_clusters
-from dataprep.curate.inputs import checked_inputs
+from dataprep.curate.duplicates.similar import Clusters, LocalCandidates, find_clusters
+from dataprep.curate.duplicates.similar_exchanged import by_file, similar_rows
+from dataprep.curate.inputs import bytes_of, checked_inputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,29 +107,78 @@ def find_groups(
     check_threshold(threshold)
     check_whole("--ngram", ngram, 1)
     inputs = checked_inputs(paths, [], rejects, "compare")
+    operator = ReadTexts(on, shingler=Shingler(ngram))
     with files.temporary_folder() as folder, files.open_rejects(rejects) as bad:
-        rows, operator = Rows([], folder), ReadTexts(on, shingler=Shingler(ngram))
+        spool = Spool(folder)
+        if engine.on_cluster():
+            return _groups_on_cluster(inputs, operator, threshold, spool, bad, progress)
+        rows = Rows([], folder)
         read_rows(
             rows, operator, inputs,
-            spool=Spool(folder), rejects=bad, workers=workers, ledger=rows.ledger, progress=progress,
+            spool=spool, rejects=bad, workers=workers, ledger=rows.ledger, progress=progress,
         )  # fmt: skip
         kept = representatives(rows)
         order = np.flatnonzero(kept == np.arange(rows.count)).astype(np.uint32)
         with open_sets(rows, order, engine.workers_for(inputs, workers)) as sets:
-            clusters = find_clusters(sets, build_buckets(sets, rows.counters, threshold, folder), threshold)
-        # The first set of a cluster is that of its first row, as the sets are in the order of their rows.
-        group_of_set = order[clusters.roots]
-        groups = group_of_set[np.searchsorted(order, kept)].astype(np.int64)
-        smallest = np.full(rows.count, np.iinfo(np.uint64).max)
-        for begin, high, _ in halves(rows):
-            np.minimum.at(smallest, groups[begin : begin + len(high)], high)
-        return Groups(
-            inputs,
-            _by_file(rows, groups, -1),
-            _by_file(rows, smallest[groups], 0),
-            duplicates=rows.count - len(order),
-            near_duplicates=len(order) - len(np.unique(group_of_set)),
-        )
+            buckets = build_buckets(sets, rows.counters, threshold, folder)
+            clusters = find_clusters(LocalCandidates(sets, buckets, threshold))
+        highs = ((begin, high) for begin, high, _ in halves(rows))
+        return _described(inputs, kept, order, clusters, highs, partial(_by_file, rows))
+
+
+def _groups_on_cluster(
+    inputs: list[str],
+    operator: ReadTexts,
+    threshold: float,
+    spool: Spool,
+    bad: files.Rejects,
+    progress: engine.Progress | None,
+) -> Groups:
+    none = engine.Fold(None, Ledger(), bad, [])
+    fold = engine.Fold(None, Ledger(), bad, inputs, progress=progress)
+    read = ReadChunks(spool, [([], none), (inputs, fold)])
+    backend, size = engine.backend_for(1), bytes_of(inputs)
+    with similar_rows(read, operator, threshold, size, backend=backend, stop=bad.raises, whole=True) as rows:
+        clusters = find_clusters(rows.candidates)
+    highs = (
+        (int(begin), told.high)
+        for begin, told in zip(rows.bases[:-1], read.told, strict=True)
+        if told.high is not None
+    )
+    return _described(inputs, rows.kept, rows.order, clusters, highs, partial(by_file, read, rows))
+
+
+def _described(
+    inputs: list[str],
+    kept: NDArray[np.uint32],
+    order: NDArray[np.uint32],
+    clusters: Clusters,
+    highs: Iterable[tuple[int, NDArray[np.uint64]]],
+    divide: Callable[[Any, int], list[Any]],
+) -> Groups:
+    """Return the groups.
+
+    Args:
+        inputs: the files.
+        kept: for each row the one that represents it.
+        order: the rows that represent themselves, in their order, of which each has a set.
+        clusters: the clusters of sets.
+        highs: the first halves of the digests of some rows, after the number of the first of them.
+        divide: divides values by file, with a number in place of those of bad rows.
+    """
+    # The first set of a cluster is that of its first row, as the sets are in the order of their rows.
+    group_of_set = order[clusters.roots]
+    groups = group_of_set[np.searchsorted(order, kept)].astype(np.int64)
+    smallest = np.full(len(kept), np.iinfo(np.uint64).max)
+    for begin, high in highs:
+        np.minimum.at(smallest, groups[begin : begin + len(high)], high)
+    return Groups(
+        inputs,
+        divide(groups, -1),
+        divide(smallest[groups], 0),
+        duplicates=len(kept) - len(order),
+        near_duplicates=int(np.count_nonzero(clusters.roots != np.arange(len(order)))),
+    )
 
 
 def similarity(

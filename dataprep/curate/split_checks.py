@@ -77,7 +77,7 @@ class Keys:
             total = KeyCounts(
                 [before + len(numbers) for before, numbers in zip(total.of_parts, distinct, strict=True)],
                 max([total.largest, *(int(counts.max(initial=0)) for _, counts in found)]),
-                total.twice + sum(map(len, distinct)) - len(np.unique(np.concatenate(distinct))),
+                total.twice + _repeats(np.concatenate(distinct)),
             )
         return total
 
@@ -107,6 +107,12 @@ class Keys:
                         file.write(mine.tobytes())
         self._held = [[] for _ in range(self._parts)]
         self._size = 0
+
+
+def _repeats(numbers: NDArray[np.uint64]) -> int:
+    """Return how many numbers are equal to one before them."""
+    numbers = np.sort(numbers)
+    return int(np.count_nonzero(numbers[1:] == numbers[:-1]))
 
 
 @dataclass

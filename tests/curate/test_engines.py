@@ -2,9 +2,7 @@
 
 import json
 import random
-from pathlib import Path
 
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,80 +10,30 @@ from hypothesis import strategies as st
 from dataprep.core.errors import DataprepError, UsageError
 from dataprep.core.io import parts
 from dataprep.core.io.part_files import CHUNK_VARIABLE
-from dataprep.core.ledger import RESUMED, Ledger, listening
+from dataprep.core.ledger import RESUMED, listening
 from dataprep.curate.contamination.files import decontaminate_files
 from dataprep.curate.dedup import dedup_files
 from dataprep.curate.duplicates import exchanged
 from dataprep.curate.filter import filter_files
 from dataprep.curate.split import split_files
 from dataprep.curate.split_checks import Keys
+from tests.curate.engine_data import BAD, FILE, FOLDER, SOUND, content, described
 from tests.engines import engine_on
 
-FILE, FOLDER = ".out.jsonl", ".out/"
 COMBINATIONS = [(None, FOLDER), ("inline", FILE)]
-WITH_PROCESSES = (
+# The others are too small to start processes for.
+WITH_PROCESSES = ("dedup, best", "filter", "split by keys", "decontaminate")
+ON_CLUSTER = (
     "dedup, best",
-    "filter",
+    "dedup, near",
+    "dedup, bad row",
+    "split",
     "split by keys",
-    "decontaminate",
-)  # the others are too small to start some for
+    "split near",
+    "split, bad row",
+)
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    """Chunks of 3 kB, so that a few rows have many."""
-    monkeypatch.setenv(CHUNK_VARIABLE, "3000")
-
-
-def rows(seed, count):
-    """Rows of which many are alike, and some equal."""
-    rng = random.Random(seed)
-    words = [f"word{number}" for number in range(300)]
-    base = [[rng.choice(words) for _ in range(rng.randint(1, 30))] for _ in range(count // 4 + 1)]
-    for number in range(count):
-        text = list(rng.choice(base))
-        for _ in range(rng.choice([0, 0, 1, 2])):
-            text[rng.randrange(len(text))] = rng.choice(words)
-        yield {"id": number, "question": " ".join(text), "n": rng.randrange(9)}
-
-
-@pytest.fixture
-def data(tmp_path, monkeypatch):
-    """A folder of files, which is the working directory."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    made = {name: [*rows(count, count)] for name, count in (("a", 300), ("b", 200), ("x", 60), ("t", 20))}
-    made["x"] += made["a"][::5]
-    made["t"] += made["b"][::40]
-    for name, some in made.items():
-        lines = [orjson.dumps(row) + b"\n" for row in some]
-        for place in range(0, len(lines), 50):
-            lines[place] += b"\n  \n"  # blank lines
-        (folder / f"{name}.jsonl").write_bytes(b"".join(lines))
-    lines = (folder / "a.jsonl").read_bytes().splitlines(keepends=True)
-    for place in (40, 41, 200, 290):
-        lines[place] = b"{bad\n" if place % 2 else b'{"question": "", "text": "one"}\n'
-    (folder / "bad.jsonl").write_bytes(b"".join(lines))
-    (folder / "copy.jsonl").write_bytes((folder / "a.jsonl").read_bytes().upper())
-    (folder / "empty.jsonl").write_bytes(b"\n" * 10_000)
-    (folder / "c.json").write_bytes(orjson.dumps([*rows(5, 100)]))
-    monkeypatch.chdir(folder)
-    return folder
-
-
-def content(path):
-    """The bytes of a file, or of all parts of a folder; ``None`` if there is nothing, or it is unfinished."""
-    path = Path(path)
-    if path.is_dir():
-        if not (path / "manifest.json").exists():
-            return None
-        assert not [name for name in path.iterdir() if name.name.startswith(".")]
-        return b"".join(part.read_bytes() for part in sorted(path.glob("part-*")))
-    return path.read_bytes() if path.exists() else None
-
-
-BAD = ["bad.jsonl", "b.jsonl", "c.json"]
-SOUND = ["a.jsonl", "b.jsonl"]
 CASES = {
     "dedup": lambda to: dedup_files(BAD, to("o"), on="question", dropped="d.jsonl", rejects="r.jsonl"),
     "dedup, best": lambda to: dedup_files(
@@ -149,15 +97,6 @@ CASES = {
 OUTPUTS = ("o", "a", "b", "r.jsonl", "d.jsonl", "f.jsonl")
 
 
-def described(result, out, suffix):
-    """A result as a text that does not depend on where it was written; also the order of reasons."""
-    ledgers = [result] if isinstance(result, Ledger) else getattr(result, "ledgers", None)
-    ledgers = ledgers or [result.ledger]
-    ledgers = ledgers.values() if isinstance(ledgers, dict) else ledgers
-    text = f"{result} {[json.dumps(ledger.to_json()) for ledger in ledgers]}"
-    return text.replace(str(out), "OUT").replace(suffix, "")
-
-
 def results(folder, case, suffix):
     """Run a case; return its result or error, and the bytes of all outputs."""
     data = folder.parent / "data"
@@ -193,7 +132,7 @@ def test_results_are_those_of_one_machine(data, case):
 
 @pytest.mark.cluster
 @pytest.mark.medium
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ON_CLUSTER)
 def test_results_on_a_cluster_are_those_of_one_machine(cluster, data, case):
     """The same on three nodes, into one file; parts depend on no engine."""
     with engine_on(cluster.address):

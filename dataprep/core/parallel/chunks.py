@@ -338,7 +338,7 @@ def _without_secrets(chunk: Chunk) -> Chunk:
     for block in chunk.blocks:
         if block.data is None and without_credentials(block.file) != block.file:
             raise UsageError(
-                f"{block.path}: holds a password or signature, which --cluster would send to all nodes; give "
+                f"{block.path}: holds a password or signature, which would travel to all nodes; give "
                 "credentials in the environment of the nodes"
             )
     return chunk

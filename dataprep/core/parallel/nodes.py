@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 from dataprep import __version__
@@ -67,6 +65,9 @@ def check_nodes(backend: Backend, source: str | None = None, place: str | None =
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of what writes bytes: dataprep with a digest of its code, Python, libraries."""
+    import platform
+    from importlib.metadata import version  # it takes longer to import than most commands to start
+
     folder = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):

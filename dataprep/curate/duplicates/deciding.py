@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,13 +18,16 @@ from dataprep.curate.duplicates.exact import representatives
 from dataprep.curate.duplicates.join import build_buckets
 from dataprep.curate.duplicates.rows import Piece, Rows
 from dataprep.curate.duplicates.sets import open_sets
-from dataprep.curate.duplicates.similar import Repeats, find_repeats
+from dataprep.curate.duplicates.similar import LocalCandidates, Repeats, find_repeats
 from dataprep.curate.duplicates.writing import ChunkDrops, WriteKept, drop_line, reason_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dataprep.core.parallel.chunks import Chunk
+
+
+NO_SET = np.uint32((1 << 32) - 1)
 
 
 @dataclass
@@ -41,18 +44,34 @@ def decide(rows: Rows, near: float | None, threads: int) -> Decision:
     kept = representatives(rows)
     if near is None:
         return Decision(kept)
-    order = preferred(np.flatnonzero(kept == np.arange(rows.count)), rows.scores, rows.fixed)
-    repeats = _repeats(rows, order.astype(np.uint32), near, threads)
-    # Set k is that of row order[k]; equal rows share the fate of the one that represents them.
-    set_of = np.empty(rows.count, np.uint32)
-    set_of[order] = np.arange(len(order), dtype=np.uint32)
-    set_of = set_of[kept]
+    order = preferred(kept, rows.scores, rows.fixed)
+    return resolved(kept, order, _repeats(rows, order, near, threads))
+
+
+def resolved(kept: NDArray[np.uint32], order: NDArray[np.uint32], repeats: Repeats) -> Decision:
+    """Return what each row repeats.
+
+    Args:
+        kept: for each row the one that represents it, which equals it.
+        order: the rows that represent themselves; set k is that of row ``order[k]``.
+        repeats: what each set repeats.
+    """
+    # Equal rows share the fate of the one that represents them.
+    set_of = sets_of(order, len(kept))[kept]
     repeats.similarity[repeats.of == np.arange(len(order))] = np.nan
     return Decision(order[repeats.of][set_of], repeats.similarity[set_of])
 
 
-def preferred(numbers: NDArray[Any], scores: NDArray[np.float64] | None, fixed: int) -> NDArray[Any]:
-    """Return rising numbers of rows by preference: first those below ``fixed``, then by their scores."""
+def sets_of(order: NDArray[np.uint32], rows: int) -> NDArray[np.uint32]:
+    """Return the set of each row in ``order``; of other rows ``NO_SET``."""
+    sets = np.full(rows, NO_SET, np.uint32)
+    sets[order] = np.arange(len(order), dtype=np.uint32)
+    return sets
+
+
+def preferred(kept: NDArray[np.uint32], scores: NDArray[np.float64] | None, fixed: int) -> NDArray[np.uint32]:
+    """Return the rows that represent themselves: first those below ``fixed``, then by their scores."""
+    numbers = np.flatnonzero(kept == np.arange(len(kept))).astype(np.uint32)
     if scores is None:
         return numbers
     ranks = np.where(numbers < fixed, np.inf, scores[numbers])
@@ -63,7 +82,8 @@ def _repeats(rows: Rows, order: NDArray[np.uint32], near: float, threads: int) -
     """Return the set that each set of shingles repeats."""
     with open_sets(rows, order, threads) as sets:
         buckets = build_buckets(sets, rows.counters, near, rows.folder)
-        return find_repeats(sets, buckets, near, int((order < rows.fixed).sum()))
+        candidates = LocalCandidates(sets, buckets, near)
+        return find_repeats(candidates, int((order < rows.fixed).sum()))
 
 
 def write(

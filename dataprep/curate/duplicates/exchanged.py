@@ -31,10 +31,15 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.uint64]
 
 BUCKET_BYTES = 1 << 30  # of input, whose digests are compared together
-_MOST_BUCKETS = 64
+MOST_BUCKETS = 64
 # A stored piece costs the calling process a few kilobytes, so chunks are divided together in this many tasks.
 _TASKS = 512
 _GROUPS = 256  # files of dropped rows
+
+
+def buckets_for(size: int) -> int:
+    """Return among how many buckets the digests of so many bytes of input are divided."""
+    return min(MOST_BUCKETS, 1 + size // BUCKET_BYTES)
 
 
 class Told(NamedTuple):
@@ -42,7 +47,9 @@ class Told(NamedTuple):
 
     unsound: NDArray[np.uint32]  # the lines that are no sound rows
     rows: int  # number of sound rows
+    # Of each sound row, if rows are compared by their shingles: the score, and the first half of the digest.
     scores: NDArray[np.float64] | None = None
+    high: Numbers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +64,28 @@ class ByDigest:
     def __call__(self, number: int, found: Sequence[tuple[int, Compared | None]]) -> tuple[Told, list[Any]]:
         """Return the note on a chunk, and its pieces."""
         lines, unsound = lines_of(found)
-        compared = [one for _, one in found if one is not None]
-        digests = np.frombuffer(b"".join(one.digests for one in compared), ">u8").reshape(-1, 2)
-        high, low = (digests[:, half].astype(np.uint64) for half in (0, 1))
-        scored = [one.scores for one in compared if one.scores is not None]
-        scores = np.concatenate(scored) if scored else None
-        owners = (high >> np.uint64(32)) * np.uint64(self.buckets) >> np.uint64(32)
-        pieces = []
-        for bucket in range(self.buckets):
-            mine = np.flatnonzero(owners == bucket)
-            pieces.append(
-                (number, lines[mine], high[mine], low[mine], None if scores is None else scores[mine])
-            )
-        return Told(unsound, len(lines)), pieces
+        high, low, scores = digests_of(found)
+        columns = (lines, high, low, scores)
+        return Told(unsound, len(lines)), [(number, *some) for some in by_digest(high, columns, self.buckets)]
+
+
+def digests_of(
+    found: Sequence[tuple[int, Compared | None]],
+) -> tuple[Numbers, Numbers, NDArray[np.float64] | None]:
+    """Return both halves of the digests of the rows of a chunk, and their scores."""
+    compared = [one for _, one in found if one is not None]
+    digests = np.frombuffer(b"".join(one.digests for one in compared), ">u8").reshape(-1, 2)
+    scored = [one.scores for one in compared if one.scores is not None]
+    scores = np.concatenate(scored) if scored else None
+    return digests[:, 0].astype(np.uint64), digests[:, 1].astype(np.uint64), scores
+
+
+def by_digest(high: Numbers, columns: Sequence[Any], buckets: int) -> Iterator[list[Any]]:
+    """Yield what columns have of the rows of each bucket; ``None`` in place of a column stays."""
+    owners = (high >> np.uint64(32)) * np.uint64(buckets) >> np.uint64(32)
+    for bucket in range(buckets):
+        mine = np.flatnonzero(owners == bucket)
+        yield [None if column is None else column[mine] for column in columns]
 
 
 def lines_of(found: Sequence[tuple[int, Compared | None]]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
@@ -190,6 +206,7 @@ class ReadChunks:
     Attributes:
         places: the places of all rows.
         told: what each chunk told.
+        bad: the lines of each chunk that are bad rows, rising.
         fixed: number of chunks of the first group.
         fixed_files: number of its files.
         across: number of its sound rows by file.
@@ -197,6 +214,7 @@ class ReadChunks:
 
     def __init__(self, spool: Spool, groups: Sequence[tuple[list[str], Fold]]) -> None:
         self.places, self.told = Places(), list[Told]()
+        self.bad: list[NDArray[np.uint32]] = []
         self.fixed = self.fixed_files = 0
         self.across: dict[str, int] = dict.fromkeys(groups[0][0], 0)
         self._spool, self._groups = spool, groups
@@ -226,8 +244,10 @@ class ReadChunks:
     def _take(self, record: Record, told: Told) -> None:
         if self._first is not None and record.number >= self._first:
             self._to_group(1)
-        fold, parts = self._groups[self._group][1], []
+        fold, parts, bad, before = self._groups[self._group][1], [], [], 0
         for block, outcome in record.outcomes:
+            bad += [before + failure.line for failure in outcome.failures]
+            before += outcome.lines
             self._lines.settle(block, outcome)
             fold.add(block, outcome)
             fold.count(block)
@@ -236,6 +256,7 @@ class ReadChunks:
                 self.across[block.path] += outcome.rows_out
         self.places.add(parts)
         self.told.append(told)
+        self.bad.append(np.array(bad, np.uint32))
 
     def _to_group(self, group: int) -> None:
         if self._group != group:
@@ -293,7 +314,7 @@ def find_equal(
         backend: where the work is done.
         stop: the first bad row ends the run.
     """
-    buckets = min(_MOST_BUCKETS, 1 + size // BUCKET_BYTES)
+    buckets = buckets_for(size)
     batch = 1 + size // files.chunk_bytes() // _TASKS
     with read.divided(operator, ByDigest(buckets), backend, stop=stop, batch=batch) as pieces:
         read.finish()

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,11 +29,12 @@ from dataprep.curate.duplicates.shingles import BITS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dataprep.curate.duplicates.sets import Batch
+    from dataprep.curate.duplicates.sets import Batch, Bitmaps
 
     Numbers = NDArray[np.int64]
 
-_PART_BITS = 4  # prefixes are sorted in 16 parts, so that a part fits into memory
+_PARTS = 16  # prefixes are sorted in so many parts, so that a part fits into memory
+_MOST = (1 << 16) - 1  # rows of a shingle that are told apart
 PAIRS = 1 << 20  # pairs to look at together
 PART = 4 << 20  # members of buckets to look at together
 
@@ -91,15 +92,34 @@ class Buckets:
         """Return for each member the first one of its bucket."""
         return np.repeat(self.members[self.starts], self.sizes).astype(np.int64)
 
-    def all_pairs(self, fixed: int = 0) -> Iterator[tuple[Numbers, Numbers]]:
+    def followers(self) -> NDArray[np.uint32]:
+        """Return the members that are not the first one of their bucket."""
+        followers: NDArray[np.uint32] = self.members[self.leaders() != self.members]
+        return followers
+
+    def with_leaders(self, leading: NDArray[np.bool_], others: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+        """Return the pairs of a bucket's first member, if it is one of some, and one of some others."""
+        leaders, members = self.leaders(), self.members.astype(np.int64)
+        pairs = leading[leaders] & others[members]
+        return leaders[pairs], members[pairs]
+
+    def most_fixed(self, fixed: int) -> int:
+        """Return how many of the first ``fixed`` sets are in one bucket at most."""
+        counts = np.add.reduceat(self.members < fixed, self.starts, dtype=np.int64)
+        return int(counts.max(initial=0))
+
+    def all_pairs(
+        self, fixed: int = 0, first: int = 0, end: int = 1 << 32
+    ) -> Iterator[tuple[Numbers, Numbers]]:
         """Yield the pairs of all buckets, many at a time.
 
-        With ``fixed`` they are the pairs of one of the first ``fixed`` sets and another one.
+        With ``fixed`` they are the pairs of one of the first ``fixed`` sets and another one. Of each bucket's
+        fixed sets, those from number ``first`` up to ``end`` are taken.
         """
         for part in self.parts():
-            yield from part._pairs(fixed)
+            yield from part._pairs(fixed, first, end)
 
-    def _pairs(self, fixed: int) -> Iterator[tuple[Numbers, Numbers]]:
+    def _pairs(self, fixed: int, first: int, end: int) -> Iterator[tuple[Numbers, Numbers]]:
         # Those of each bucket's first member first.
         starts = np.repeat(self.starts, self.sizes)
         ends = np.repeat(self.starts + self.sizes, self.sizes)
@@ -109,7 +129,7 @@ class Buckets:
             left = self.members < fixed
             counts = np.add.reduceat(left, self.starts, dtype=np.int64)
             begins = np.repeat(self.starts + counts, self.sizes)
-            ends = np.where(left, ends, begins)
+            ends = np.where(left & (places - starts >= first) & (places - starts < end), ends, begins)
         order = np.argsort(places - starts, kind="stable")
         order = order[ends[order] > begins[order]]
         totals = np.cumsum(ends[order] - begins[order])
@@ -152,45 +172,76 @@ def build_buckets(sets: Sets, counters: NDArray[np.uint32], threshold: float, fo
         threshold: similarity that pairs must have.
         folder: receives intermediate files.
     """
-    parts = [folder / f"prefixes{number}" for number in range(1 << _PART_BITS)]
+    parts = [folder / f"prefixes{number}" for number in range(_PARTS)]
     with ExitStack() as stack:
         outs = [stack.enter_context(part.open("wb")) for part in parts]
-        # In the bits that they have in the order of shingles.
-        ranks = np.minimum(counters, (1 << 16) - 1).astype(np.uint64) << np.uint64(32)
-        postings_of = partial(_postings, ranks=ranks, threshold=threshold)
+        postings_of = Postings(ranks_of(counters), threshold, len(parts))
         for pieces in in_threads(postings_of, sets.batches(), sets.threads):
             for out, piece in zip(outs, pieces, strict=True):
                 out.write(piece.data)
-    buckets_of = partial(_buckets, sets=sets, threshold=threshold)
-    return _joined([*in_threads(buckets_of, parts, sets.threads)])
+    join = partial(_buckets, maps=sets.maps, threshold=threshold)
+    return _joined([*in_threads(join, parts, sets.threads)])
 
 
-def _postings(batch: Batch, ranks: NDArray[np.uint64], threshold: float) -> list[NDArray[np.uint64]]:
-    """Return the shingles in the prefixes of a batch, in parts by their first bits.
+def ranks_of(counters: NDArray[np.uint32]) -> NDArray[np.uint16]:
+    """Return the ranks of shingles: how many rows have each, up to the largest number of 16 bits."""
+    return np.minimum(counters, _MOST).astype(np.uint16)
+
+
+class Postings:
+    """Return the shingles in the prefixes of a batch of sets, in parts by their first bits; picklable.
 
     A posting has 31 bits of the shingle, the number of its set, and a bit that is 0 in the shorter prefix.
+
+    Args:
+        ranks: of all shingles, by which they are ordered.
+        threshold: similarity that pairs must have.
+        parts: number of parts.
     """
-    numbers, shingles, sizes = batch
-    # Shingles with the same 31 bits count as one. That can only add pairs, which are compared in full.
-    keys = np.repeat(np.arange(len(sizes), dtype=np.uint64) << BITS, sizes)
-    keys |= ranks[(shingles & np.uint64(COUNTERS - 1)).astype(np.int64)]
-    keys |= shingles >> np.uint64(16)
-    keys.sort()
-    lengths = prefix_sizes(sizes, threshold)
-    before = np.repeat(_starts_of(lengths), lengths)
-    within = np.arange(len(before)) - before
-    postings = keys[np.repeat(_starts_of(sizes), lengths) + within] >> np.uint64(1) << np.uint64(33)
-    postings |= np.repeat(numbers.astype(np.uint64), lengths) << np.uint64(1)
-    postings |= within >= np.repeat(prefix_sizes(sizes, 2 * threshold / (1 + threshold)), lengths)
-    owners = (postings >> np.uint64(64 - _PART_BITS)).astype(np.uint8)
-    cuts = np.cumsum(np.bincount(owners, minlength=1 << _PART_BITS))[:-1]
-    return np.split(postings[np.argsort(owners, kind="stable")], cuts)
+
+    def __init__(self, ranks: NDArray[np.uint16], threshold: float, parts: int) -> None:
+        self._given = ranks, threshold, parts
+        self.parts = parts
+        # In the bits that they have in the order of shingles.
+        self._ranks = ranks.astype(np.uint64) << np.uint64(32)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._given  # a quarter of the bytes
+
+    def __call__(self, batch: Batch) -> list[NDArray[np.uint64]]:
+        """Return the postings of each part."""
+        _, threshold, parts = self._given
+        numbers, shingles, sizes = batch
+        # Shingles with the same 31 bits count as one. That can only add pairs, which are compared in full.
+        keys = np.repeat(np.arange(len(sizes), dtype=np.uint64) << BITS, sizes)
+        keys |= self._ranks[(shingles & np.uint64(COUNTERS - 1)).astype(np.int64)]
+        keys |= shingles >> np.uint64(16)
+        keys.sort()
+        lengths = prefix_sizes(sizes, threshold)
+        before = np.repeat(_starts_of(lengths), lengths)
+        within = np.arange(len(before)) - before
+        postings = keys[np.repeat(_starts_of(sizes), lengths) + within] >> np.uint64(1) << np.uint64(33)
+        owners = ((postings >> np.uint64(33)) * np.uint64(parts) >> np.uint64(31)).astype(np.uint16)
+        postings |= np.repeat(numbers.astype(np.uint64), lengths) << np.uint64(1)
+        postings |= within >= np.repeat(prefix_sizes(sizes, 2 * threshold / (1 + threshold)), lengths)
+        cuts = np.cumsum(np.bincount(owners, minlength=parts))[:-1]
+        return np.split(postings[np.argsort(owners, kind="stable")], cuts)
 
 
-def _buckets(part: Path, sets: Sets, threshold: float) -> Buckets:
-    """Return the buckets of a file of postings, without those in which no pair can be similar."""
+def _buckets(part: Path, maps: Bitmaps, threshold: float) -> Buckets:
     postings = np.fromfile(part, np.uint64)
     part.unlink()
+    return buckets_of(postings, maps, threshold)
+
+
+def buckets_of(postings: NDArray[np.uint64], maps: Bitmaps, threshold: float) -> Buckets:
+    """Return the buckets of postings, without those in which no pair can be similar.
+
+    Args:
+        postings: as ``Postings`` returns them; they are sorted here.
+        maps: the bitmaps of the sets.
+        threshold: similarity that pairs must have.
+    """
     postings.sort()
     keys = postings >> np.uint64(1)
     # Two shingles of a set can have the same 31 bits. The first posting is that of the shorter prefix.
@@ -201,14 +252,14 @@ def _buckets(part: Path, sets: Sets, threshold: float) -> Buckets:
         return buckets
     # A set with the shingle outside of its shorter prefix needs a smaller one with the shingle inside.
     longer = (postings & np.uint64(1)).astype(bool)
-    sizes = sets.sizes[buckets.members]
+    sizes = maps.sizes[buckets.members]
     smallest = np.minimum.reduceat(np.where(longer, np.iinfo(np.uint32).max, sizes), starts)
     buckets = buckets.only(~longer | (sizes > np.repeat(smallest, buckets.sizes)))
     # Most buckets have two sets, which share the shingle by chance.
     pairs = buckets.starts[buckets.sizes == 2]
     left, right = (buckets.members[pairs + at].astype(np.int64) for at in (0, 1))
     stay = np.ones(len(buckets.members), bool)
-    stay[pairs] = sets.possible(left, right, threshold)
+    stay[pairs] = maps.possible(left, right, threshold)
     return buckets.only(stay)
 
 

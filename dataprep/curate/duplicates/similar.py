@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Numbers = NDArray[np.int64]
+    Mask = NDArray[np.bool_]
 
 _FEW_PAIRS = 1 << 20  # so many pairs are compared at once
+_FIXED = 64  # of the sets of a bucket that are kept in any case, so many are compared with others at first
 _SLOW = 0.02  # a round that decides a smaller share of the sets is one of many
 
 
@@ -39,47 +41,78 @@ class Repeats:
         return cls(np.arange(count, dtype=np.uint32), np.ones(count))
 
 
-def find_repeats(sets: Sets, buckets: Buckets, threshold: float, fixed: int = 0) -> Repeats:
+class Pairs(NamedTuple):
+    """Pairs of sets, the left one before the right one, and their Jaccard similarity."""
+
+    left: Numbers
+    right: Numbers
+    similarity: NDArray[np.float64]
+
+
+class Candidates(Protocol):
+    """Find the pairs of sets that have the similarity, among sets that share a shingle of their prefixes."""
+
+    def __len__(self) -> int:
+        """Return the number of sets."""
+
+    def leading(self, undecided: Mask, /) -> tuple[int, Mask]:
+        """Forget the sets that are decided; return how many pairs share a bucket, and the leading sets.
+
+        These come first among the undecided in all of their buckets. The caller may change the array.
+        """
+
+    def to_leaders(self, leading: Mask, undecided: Mask, /) -> Pairs:
+        """Return the similar pairs of a leading set and an undecided one in a bucket that it leads."""
+
+    def to_fixed(self, fixed: int, first: int, end: int, undecided: Mask, /) -> tuple[Pairs, bool]:
+        """Return similar pairs of one of the first ``fixed`` sets and an undecided one of the others.
+
+        Of each bucket's fixed sets, only those from number ``first`` up to ``end`` are looked at. Return also
+        whether a bucket has more.
+        """
+
+    def among(self, undecided: Mask, /) -> Pairs:
+        """Return all similar pairs of undecided sets."""
+
+    def link(self, clusters: Clusters, /) -> None:
+        """Unite the clusters of all similar pairs."""
+
+
+def find_repeats(candidates: Candidates, fixed: int = 0) -> Repeats:
     """Return the sets that are similar to a kept one.
 
     A set is kept unless it is similar to a kept one before it. So each dropped set has a kept one of at least
     the threshold's similarity, and no two kept ones have that. The first ``fixed`` sets are kept in any case.
+    If several kept ones are similar to a dropped set, the sets alone decide which it is said to repeat, and
+    not where or in which parts they are compared.
     """
-    repeats = Repeats.none(len(sets))
-    undecided = np.ones(len(sets), bool)
-    if fixed:
-        for left, right in buckets.all_pairs(fixed):
-            open_ = undecided[right]
-            _drop(repeats, undecided, *_similar(sets, left[open_], right[open_], threshold))
-        undecided[:fixed] = False
+    repeats = Repeats.none(len(candidates))
+    undecided = np.ones(len(candidates), bool)
+    first, end, more = 0, _FIXED, fixed > 0
+    while more:
+        found, more = candidates.to_fixed(fixed, first, end, undecided)
+        _drop(repeats, undecided, found)
+        first, end = end, 2 * end
+    undecided[:fixed] = False
     while undecided.any():
-        buckets = buckets.among(undecided)
-        if buckets.count_pairs() <= _FEW_PAIRS:
+        pairs, leading = candidates.leading(undecided)
+        if pairs <= _FEW_PAIRS:
             break
         before = int(undecided.sum())
-        # A set that comes first wherever it stands has no similar one before it among the undecided.
-        ready = undecided.copy()
-        for part in buckets.parts():
-            ready[part.members[part.leaders() != part.members]] = False
-        undecided[ready] = False
-        for part in buckets.parts():
-            leaders, members = part.leaders(), part.members.astype(np.int64)
-            pairs = ready[leaders] & undecided[members]
-            _drop(repeats, undecided, *_similar(sets, leaders[pairs], members[pairs], threshold))
+        # A set that leads wherever it stands has no similar one before it among the undecided.
+        undecided[leading] = False
+        _drop(repeats, undecided, candidates.to_leaders(leading, undecided))
         decided = before - int(undecided.sum())
         advance("rows compared", decided)
         if decided < _SLOW * before:
             break
-    _decide_rest(repeats, sets, buckets.among(undecided), threshold)
+    _decide_rest(repeats, candidates.among(undecided))
     return repeats
 
 
-def _decide_rest(repeats: Repeats, sets: Sets, buckets: Buckets, threshold: float) -> None:
-    """Compare all pairs that are left, and decide set after set."""
-    parts = [_similar(sets, left, right, threshold) for left, right in buckets.all_pairs()]
-    if not parts:
-        return
-    left, right, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
+def _decide_rest(repeats: Repeats, pairs: Pairs) -> None:
+    """Decide set after set, from all pairs that are left."""
+    left, right, similarity = pairs
     best: dict[int, tuple[float, int]] = {}
     for number in np.lexsort((left, right)).tolist():
         first, second = int(left[number]), int(right[number])
@@ -90,31 +123,78 @@ def _decide_rest(repeats: Repeats, sets: Sets, buckets: Buckets, threshold: floa
         repeats.of[second], repeats.similarity[second] = -first, value
 
 
-def _similar(
-    sets: Sets, left: Numbers, right: Numbers, threshold: float
-) -> tuple[Numbers, Numbers, NDArray[np.float64]]:
-    """Return the pairs that have the similarity, each once, and their similarity."""
-    # Most pairs share several shingles of their prefixes.
-    pairs = (left.astype(np.uint64) << np.uint64(32)) | right.astype(np.uint64)
-    pairs.sort()
-    pairs = pairs[np.concatenate([[len(pairs) > 0], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
-    left, right = (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    possible = sets.possible(left, right, threshold)
+class LocalCandidates:
+    """The candidates of sets in files of this machine, and buckets in memory; see ``Candidates``."""
+
+    def __init__(self, sets: Sets, buckets: Buckets, threshold: float) -> None:
+        self._sets, self._buckets, self._threshold = sets, buckets, threshold
+        self._undecided = buckets  # without the sets that are decided
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    def leading(self, undecided: Mask, /) -> tuple[int, Mask]:
+        """See ``Candidates``."""
+        self._undecided = self._undecided.among(undecided)
+        leading = undecided.copy()
+        for part in self._undecided.parts():
+            leading[part.followers()] = False
+        return self._undecided.count_pairs(), leading
+
+    def to_leaders(self, leading: Mask, undecided: Mask, /) -> Pairs:
+        """See ``Candidates``."""
+        return self._similar(part.with_leaders(leading, undecided) for part in self._undecided.parts())
+
+    def to_fixed(self, fixed: int, first: int, end: int, undecided: Mask, /) -> tuple[Pairs, bool]:
+        """See ``Candidates``."""
+        pairs = self._buckets.all_pairs(fixed, first, end)
+        found = self._similar((left[undecided[right]], right[undecided[right]]) for left, right in pairs)
+        return found, any(part.most_fixed(fixed) > end for part in self._buckets.parts())
+
+    def among(self, undecided: Mask, /) -> Pairs:
+        """See ``Candidates``."""
+        return self._similar(self._undecided.among(undecided).all_pairs())
+
+    def link(self, clusters: Clusters, /) -> None:
+        """See ``Candidates``."""
+        for part in mixed(self._buckets, clusters.roots):
+            for left, right in part.all_pairs():
+                apart = clusters.roots[left] != clusters.roots[right]
+                clusters.unite(*similar(self._sets, left[apart], right[apart], self._threshold)[:2])
+
+    def _similar(self, parts: Iterable[tuple[Numbers, Numbers]]) -> Pairs:
+        return joined(similar(self._sets, left, right, self._threshold) for left, right in parts)
+
+
+def joined(parts: Iterable[Pairs]) -> Pairs:
+    """Return the pairs of all parts."""
+    none = np.empty(0, np.int64)
+    return Pairs(*map(np.concatenate, zip(Pairs(none, none, np.empty(0)), *parts, strict=True)))
+
+
+def similar(sets: Sets, left: Numbers, right: Numbers, threshold: float) -> Pairs:
+    """Return the pairs that have the similarity, each once."""
+    left, right = once(left, right)
+    possible = sets.maps.possible(left, right, threshold)
     left, right = left[possible], right[possible]
     similarity = sets.similarities(left, right)
     advance("pairs compared", len(left))
     found = similarity >= threshold
-    return left[found], right[found], similarity[found]
+    return Pairs(left[found], right[found], similarity[found])
 
 
-def _drop(
-    repeats: Repeats,
-    undecided: NDArray[np.bool_],
-    left: Numbers,
-    right: Numbers,
-    similarity: NDArray[np.float64],
-) -> None:
+def once(left: Numbers, right: Numbers) -> tuple[Numbers, Numbers]:
+    """Return each pair once, in order."""
+    # Most pairs share several shingles of their prefixes.
+    pairs = (left.astype(np.uint64) << np.uint64(32)) | right.astype(np.uint64)
+    pairs.sort()
+    pairs = pairs[np.concatenate([[len(pairs) > 0], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
+    return (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
+def _drop(repeats: Repeats, undecided: Mask, pairs: Pairs) -> None:
     """Drop the right set of each pair, for the most similar left one, and the first of those."""
+    left, right, similarity = pairs
     order = np.lexsort((left, -similarity, right))
     right = right[order]
     first = np.ones(len(right), bool)
@@ -144,23 +224,20 @@ class Clusters:
                 self.roots = shorter
 
 
-def find_clusters(sets: Sets, buckets: Buckets, threshold: float) -> Clusters:
+def find_clusters(candidates: Candidates) -> Clusters:
     """Return the clusters of all pairs that have the similarity."""
-    clusters = Clusters(len(sets))
+    clusters = Clusters(len(candidates))
     # Sets that repeat a kept one are linked to it, so that a large cluster has few pairs left to compare.
-    repeats = find_repeats(sets, buckets, threshold)
-    dropped = np.flatnonzero(repeats.of != np.arange(len(sets)))
+    repeats = find_repeats(candidates)
+    dropped = np.flatnonzero(repeats.of != np.arange(len(candidates)))
     clusters.unite(dropped, repeats.of[dropped].astype(np.int64))
-    for part in _mixed(buckets, clusters):
-        for left, right in part.all_pairs():
-            apart = clusters.roots[left] != clusters.roots[right]
-            clusters.unite(*_similar(sets, left[apart], right[apart], threshold)[:2])
+    candidates.link(clusters)
     return clusters
 
 
-def _mixed(buckets: Buckets, clusters: Clusters) -> Iterator[Buckets]:
+def mixed(buckets: Buckets, roots: NDArray[Any]) -> Iterator[Buckets]:
     """Yield the buckets whose sets are not all in one cluster already."""
     for part in buckets.parts():
-        roots = clusters.roots[part.members]
-        mixed = np.minimum.reduceat(roots, part.starts) != np.maximum.reduceat(roots, part.starts)
-        yield part.only(np.repeat(mixed, part.sizes))
+        mine = roots[part.members]
+        apart = np.minimum.reduceat(mine, part.starts) != np.maximum.reduceat(mine, part.starts)
+        yield part.only(np.repeat(apart, part.sizes))

