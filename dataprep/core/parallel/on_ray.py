@@ -127,8 +127,8 @@ class Ray:
     @contextmanager
     def open(self, work: Work, /) -> Iterator[Crew]:
         """Yield workers of the cluster for a function."""
-        # Tasks that are begun at the end run on, and their results are dropped. To cancel a task in the moment
-        # in which it begins makes Ray abort this process (2.60: "complete task that was not pending").
+        # Tasks that are begun at the end run on, and their results are dropped. Cancelling a task in the
+        # moment in which it begins makes Ray abort this process (2.60: "complete task that was not pending").
         yield _Crew(work, self._workers)
 
     @contextmanager
