@@ -13,7 +13,7 @@ from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError
 from dataprep.core.io import check_local
 from dataprep.models.loading import check_finite
-from dataprep.train.objectives.soft_label import tiny
+from dataprep.train.objectives.soft_label import ngrams, tiny
 from dataprep.train.objectives.soft_label.classes import Classes, name_of
 from dataprep.train.objectives.soft_label.rows import (
     NETWORK_FILE,
@@ -98,6 +98,8 @@ def new_scorer(
                 names, others = ", ".join(own), ", ".join(wanted)
                 raise UsageError(f"--model {model}: its {kind} are {names}; those of the data are {others}")
         return scorer
+    if model == "tiny":
+        return ngrams.new(texts, fields, classes)
     if model in NETWORKS:
         return tiny.new(model, texts, fields, classes)
     if model in _SHAPES:
@@ -131,8 +133,12 @@ def load_scorer(path: str) -> Scorer:
         return ClassifierScorer(model.eval(), tokenizer, fields, _classes_of(model.config))
 
 
-def _load_network(path: str) -> tiny.NetworkScorer:
-    scorer = tiny.load(path)
+def _load_network(path: str) -> Scorer:
+    with explain_damage(path):
+        header, weights = tiny.read_network(path)
+        network = ngrams if header.get("kind") == ngrams.KIND else tiny
+        scorer = network.restore(header, weights)
+        scorer.model.eval()
     check_finite(scorer.model, path)
     return scorer
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # The small network's only file in its run's directory.
 NETWORK_FILE = "student.safetensors"
 # Values of --model. Here and not in tiny.py, which imports torch: the registry of objectives reads them.
-NETWORKS = ("tiny", "wide")
+NETWORKS = ("tiny", "pooled", "wide")
 PRESETS = (*NETWORKS, "bert-tiny", "bert-base")
 
 Fields = tuple[str, ...]
@@ -56,6 +56,14 @@ def explain_damage(path: str) -> Iterator[None]:
 def length(encoded: Encoded) -> int:
     """Return the number of tokens in a text."""
     return len(next(iter(encoded.values())))
+
+
+def too_long(tokens: int, limit: int, truncation: str) -> RowError:
+    """Return the error for a row with more tokens than its limit."""
+    detail = f"found {tokens:,} tokens; expected at most {limit:,}"
+    if truncation == "drop":
+        return RowDropped("too long", detail)
+    return RowError("too long", f"{detail} (or give --truncation drop or truncate)")
 
 
 class Scorer(ABC):
@@ -91,10 +99,7 @@ class Scorer(ABC):
         encoded = self.encode(texts)
         if limit is None or length(encoded) <= limit:
             return encoded
-        detail = f"found {length(encoded):,} tokens; expected at most {limit:,}"
-        if truncation == "drop":
-            raise RowDropped("too long", detail)
-        raise RowError("too long", f"{detail} (or give --truncation drop or truncate)")
+        raise too_long(length(encoded), limit, truncation)
 
     def collate(self, texts: Sequence[Encoded]) -> dict[str, Tensor]:
         """Return texts padded to the longest, `(B, T)`, and their `attention_mask`."""

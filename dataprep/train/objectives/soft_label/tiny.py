@@ -1,4 +1,4 @@
-"""The small network: word vectors, pooled by field, and an MLP.
+"""Networks of word vectors, `pooled` and `wide`: word vectors, pooled by field, and an MLP.
 
 It is saved as one safetensors file, whose header has vocabulary, classes, fields and sizes as JSON.
 """
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dataprep.train.objectives.soft_label.classes import Classes
-from dataprep.train.objectives.soft_label.rows import NETWORK_FILE, Encoded, Fields, Scorer, explain_damage
+from dataprep.train.objectives.soft_label.rows import NETWORK_FILE, Encoded, Fields, Scorer
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 # Characters that choose an unknown word's bucket: words that begin alike are often forms of one word.
@@ -79,7 +79,7 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(words=1200, buckets=300, width=16, hidden=32),
+    "pooled": Size(words=1200, buckets=300, width=16, hidden=32),
     "wide": Size(words=20000, buckets=4096, width=128, hidden=256),
 }
 
@@ -143,16 +143,33 @@ class NetworkScorer(Scorer):
 
     def save(self, folder: Path) -> None:
         """Write the file."""
-        from safetensors.torch import save_file
-
-        header = {"size": asdict(self.size), "words": self.vocabulary.words}
-        header |= {"fields": self.fields, "classes": self.classes.names}
-        state = self.model.state_dict()
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        save_file(weights, folder / NETWORK_FILE, {_HEADER: orjson.dumps(header).decode()})
+        write_network(folder, self, {"size": asdict(self.size), "words": self.vocabulary.words})
 
 
-def shorten(texts: list[list[int]], limit: int) -> None:
+def write_network(folder: Path, scorer: Scorer, header: dict[str, Any]) -> None:
+    """Write a network's weights, and in the file's header what it needs to read texts."""
+    from safetensors.torch import save_file
+
+    header |= {"fields": scorer.fields, "classes": scorer.classes.names}
+    state = scorer.model.state_dict()
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    save_file(weights, folder / NETWORK_FILE, {_HEADER: orjson.dumps(header).decode()})
+
+
+def read_network(path: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the header and the weights of a network's file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    if _HEADER not in metadata:
+        raise ValueError("it has no vocabulary of dataprep")
+    header: dict[str, Any] = orjson.loads(metadata[_HEADER])
+    return header, weights
+
+
+def shorten(texts: list[list[Any]], limit: int) -> None:
     """Truncate the longest lists until all lists together have at most `limit` items."""
     # From the longest list only, so that a short question keeps all its words beside a long answer.
     while (over := sum(map(len, texts)) - limit) > 0:
@@ -168,22 +185,14 @@ def new(name: str, texts: Iterable[Sequence[str]], fields: Fields, classes: Clas
     return NetworkScorer(size, vocabulary, fields, classes)
 
 
-def load(path: str) -> NetworkScorer:
-    """Load the network in a file."""
-    from safetensors import safe_open
-
-    with explain_damage(path):
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        try:
-            header: dict[str, Any] = orjson.loads(metadata[_HEADER])
-            size = Size(**header["size"])
-            vocabulary = Vocabulary(header["words"], size.buckets)
-            fields, classes = tuple(header["fields"]), Classes(tuple(header["classes"]))
-        except KeyError:
-            raise ValueError("it has no vocabulary of dataprep") from None
-        scorer = NetworkScorer(size, vocabulary, fields, classes)
-        scorer.model.load_state_dict(weights)
-        scorer.model.eval()
+def restore(header: dict[str, Any], weights: dict[str, Tensor]) -> NetworkScorer:
+    """Return the network of a file's header and weights."""
+    try:
+        size = Size(**header["size"])
+        vocabulary = Vocabulary(header["words"], size.buckets)
+        fields, classes = tuple(header["fields"]), Classes(tuple(header["classes"]))
+    except KeyError:
+        raise ValueError("it has no vocabulary of dataprep") from None
+    scorer = NetworkScorer(size, vocabulary, fields, classes)
+    scorer.model.load_state_dict(weights)
     return scorer
