@@ -27,10 +27,11 @@ from dataprep.core.errors import (
 )
 from dataprep.tokens.tokenize import ShardOptions, tokenize_files
 from dataprep.tokens.tokenizers.training import train_tokenizer
+from dataprep.train.device import explain_out_of_memory
 from dataprep.train.distributed import World
 from dataprep.train.options import TrainOptions, learning_rate_factor, make_optimizer
 from dataprep.train.run import train
-from dataprep.train.trainer import BatchSampler, Trainer, explain_out_of_memory
+from dataprep.train.trainer import BatchSampler, Trainer
 from tests.students import rows, unfinish, write_model, write_rows
 
 
