@@ -1,4 +1,4 @@
-"""What a run does with its device: number format, memory, and what to do when memory is full."""
+"""The device of a run: number format, memory, and what to do when memory is full."""
 
 from __future__ import annotations
 

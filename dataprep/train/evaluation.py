@@ -1,7 +1,7 @@
 """Evaluation while a student trains: loss and figures on the evaluation rows, and the best step's weights.
 
-What is known about the best step follows from the lines of metrics. A resumed run, whose metrics are cut to
-its checkpoint, therefore keeps the step that a run without interruption keeps.
+The best step follows from the lines of metrics alone. A resumed run, whose metrics are cut to its checkpoint,
+therefore keeps the step that a run without interruption keeps.
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ def settle_keep_best(objective: Objective, steps: int, per_epoch: int) -> TrainC
         raise UsageError("--qat compares two students after their last steps: leave --keep-best out")
     if not options.eval_every:
         every = max(min(per_epoch, steps // EVALUATIONS), 1)
-        context.log(
-            f"--keep-best: an evaluation after every {every:,} steps; --eval-every sets another number"
-        )
+        context.log(f"--keep-best: an evaluation every {every:,} steps; --eval-every sets another number")
         context = replace(context, options=replace(options, eval_every=every))
     return context
 

@@ -111,10 +111,10 @@ def test_accumulated_batches_are_one_big_batch(place, tmp_path, monkeypatch, pac
     same(parts, whole, 1e-5)
 
 
-def torchrun(place, output, *flags, processes=2):
+def torchrun(place, output, *flags, processes=2, data="train.jsonl"):
     """A run in several processes, on the CPU."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *launch, "-m", "dataprep", "train", str(place / "train.jsonl")]
+    command = [sys.executable, *launch, "-m", "dataprep", "train", str(place / data)]
     command += ["--eval", str(place / "eval.jsonl"), "--model", str(place / "model"), "-o", str(output)]
     command += [
         "--tokenizer",

@@ -127,7 +127,8 @@ class SoftLabelObjective(Objective):
 
     def measure(self, processes: World | None = None) -> dict[str, Any]:
         """Return metrics over the evaluation rows that have a gold label."""
-        return dict(metrics_of(*self._answers(processes), self.student.classes))
+        gold, predicted = self._answers(processes)
+        return dict(metrics_of(gold, predicted, self.student.classes))
 
     @torch.no_grad()
     def _answers(self, processes: World | None = None) -> tuple[list[int], list[int]]:
