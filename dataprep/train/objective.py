@@ -52,7 +52,7 @@ class TrainContext:
     # Files of rows, or a directory of shards; `eval_data` may be empty.
     data: list[str]
     eval_data: list[str]
-    # With `learning_rate` set.
+    # With `learning_rate` set, unless the objective chooses it.
     options: TrainOptions
     run_dir: RunDir
     world: World
@@ -184,6 +184,9 @@ class Objective(ABC):
         """
         del processes
         return {}
+
+    def settle(self) -> None:  # noqa: B027 - most objectives need no rows to choose their options
+        """Choose options that depend on the rows and were not given, in `context`, and log them."""
 
     def results(self) -> dict[str, Any]:
         """Return results of the final weights beside the loss, for example metrics."""

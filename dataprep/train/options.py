@@ -84,16 +84,23 @@ class TrainOptions:
     )
     truncation: str = option("error", "What to do with longer rows.", choices=TRUNCATIONS)
     pack: int | None = option(None, "Pack rows into sequences of N tokens.", metavar="N", min=2)
-    epochs: float = option(1.0, "Number of passes over the rows.", above=0)
+    epochs: float | None = option(
+        None, "Number of passes over the rows. Defaults to 1; for soft labels, fewer rows get more.", above=0
+    )
     steps: int | None = option(None, "Number of steps, instead of epochs.", metavar="N", min=1)
     batch_size: int = option(8, "Rows or packed sequences per batch, in each process.", metavar="N", min=1)
     accumulate: int = option(1, "Batches per step.", metavar="N", min=1)
     learning_rate: float | None = option(
-        None, "Peak learning rate. Defaults to 1e-3 for a preset, 2e-5 otherwise, 2e-4 with --lora.", above=0
+        None,
+        "Peak learning rate. Defaults to 1e-3 for a preset, 2e-5 otherwise, 2e-4 with --lora; for soft "
+        "labels, it depends on model and rows.",
+        above=0,
     )
     schedule: str = option("cosine", "How the learning rate falls after its peak.", choices=SCHEDULES)
     warmup: float = option(0.05, "Share of the steps in which the learning rate rises.", min=0, max=1)
-    weight_decay: float = option(0.01, "Weight decay of matrices; biases and norms have none.", min=0)
+    weight_decay: float | None = option(
+        None, "Weight decay of matrices; biases and norms have none. Defaults to 0.01; 0.3 for tiny.", min=0
+    )
     clip: float = option(1.0, "Maximum norm of the gradient; 0 for no limit.", min=0)
     seed: int = option(42, "Seed of the rows' order, new weights and dropout.", metavar="N")
     eval_every: int = option(
@@ -252,6 +259,8 @@ class PredictOptions:
 
 
 BETAS = (0.9, 0.95)
+# Where neither the user nor the objective chose others.
+EPOCHS, WEIGHT_DECAY = 1.0, 0.01
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
@@ -277,7 +286,8 @@ def make_optimizer(model: nn.Module, options: TrainOptions, learning_rate: float
     trained = [weights for weights in model.parameters() if weights.requires_grad]
     # Only matrices decay: pulling biases and the scales of norms towards 0 would change what they scale.
     matrices, others = [w for w in trained if w.ndim > 1], [w for w in trained if w.ndim <= 1]
-    pairs = ((matrices, options.weight_decay), (others, 0.0))
+    decay = WEIGHT_DECAY if options.weight_decay is None else options.weight_decay
+    pairs = ((matrices, decay), (others, 0.0))
     groups = [{"params": weights, "weight_decay": decay} for weights, decay in pairs if weights]
     # The fused kernel does not read FSDP's sharded tensors.
     return AdamW(groups, lr=learning_rate, betas=BETAS, fused=not options.fsdp)

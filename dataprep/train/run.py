@@ -228,6 +228,8 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
             raise UsageError("--fsdp shards the model among processes: start several with torchrun")
         student: Any = objective_class.load_model(context)
         objective = objective_class(student, objective_class.load_dataset(context, student), context)
+        objective.settle()
+        context, options = objective.context, objective.context.options
         if options.keep_best is not None:
             sampler = BatchSampler.of(objective.data.train, options, world)
             context = settle_keep_best(objective, sampler.steps, sampler.steps_per_epoch)
@@ -300,7 +302,10 @@ def _saved(
         }
     for what, measure in measurements.items():
         try:
-            results |= measure()
+            found = measure()
+            if warnings := found.pop("warnings", []):
+                results.setdefault("warnings", []).extend(warnings)
+            results |= found
         except Exception as error:  # noqa: BLE001 - the student is trained and saved, whatever it was
             warning = f"no {what}: {type(error).__name__}: {first_line(error)}; the student is saved"
             context.log(f"warning: {warning}")

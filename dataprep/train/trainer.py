@@ -25,7 +25,7 @@ from dataprep.train.device import explain_out_of_memory, memory_mb, precision_of
 from dataprep.train.distributed import World, wrap_model
 from dataprep.train.evaluation import Evaluator
 from dataprep.train.objective import Batch, Objective, TrainContext, weighted_loss
-from dataprep.train.options import TrainOptions, learning_rate_factor, make_optimizer
+from dataprep.train.options import EPOCHS, TrainOptions, learning_rate_factor, make_optimizer
 from dataprep.train.run_dir import tensorboard_of
 
 
@@ -49,9 +49,10 @@ class BatchSampler:
         per_step = options.batch_size * options.accumulate * world.size
         epochs: tuple[int, ...] = getattr(data, "epochs", (len(data),))
         assert all(epochs), "no epoch would end; datasets refuse to be empty when they are loaded"
-        whole = int(options.epochs)
+        passes = EPOCHS if options.epochs is None else options.epochs
+        whole = int(passes)
         last = epochs[min(whole, len(epochs) - 1)]
-        total = round(options.epochs * last) + sum(items - last for items in epochs[:whole])
+        total = round(passes * last) + sum(items - last for items in epochs[:whole])
         if options.steps is not None:
             total = options.steps * per_step
         return cls(epochs, per_step, max(total, 1), options.seed)

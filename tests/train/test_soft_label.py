@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from types import SimpleNamespace
 
 import polars as pl
@@ -10,7 +11,7 @@ import torch
 
 from dataprep.core.errors import InputError, RowError, UsageError
 from dataprep.train.objectives.soft_label import classes as metrics
-from dataprep.train.objectives.soft_label import tiny
+from dataprep.train.objectives.soft_label import ngrams, tiny
 from dataprep.train.objectives.soft_label.classes import Classes, Teacher, classes_of, name_of
 from dataprep.train.objectives.soft_label.classifier import load_scorer, word_pieces
 from dataprep.train.objectives.soft_label.objective import SoftLabelObjective, alpha_for
@@ -320,17 +321,54 @@ def test_unlabelled_rows_teach(tmp_path):
     }  # fmt: skip
 
 
-def test_the_network_is_small():
-    """At most 30,000 weights for three fields and six classes, however many words there are."""
+@pytest.mark.parametrize("classes", [2, 6, 40])
+def test_the_network_is_small(classes):
+    """At most 30,000 numbers, IDF included, however many words there are."""
     texts = [(" ".join(f"w{n}" for n in range(3000)),) * 3] * 2
-    found = tiny.new("tiny", texts, ("a", "b", "c"), Classes(tuple("012345")))
-    assert sum(each.numel() for each in found.model.parameters()) <= 30_000
+    names = Classes(tuple(str(number) for number in range(classes)))
+    model = ngrams.new(texts, ("a", "b", "c"), names).model
+    assert sum(each.numel() for each in [*model.parameters(), *model.buffers()]) <= 30_000
 
 
-def test_filling_up_changes_no_score():
+def test_the_values_of_n_grams_are_those_of_scikit_learn():
+    """TF-IDF of the same n-grams, with the same logarithms and norms, as the independent implementation."""
+    text = pytest.importorskip("sklearn.feature_extraction.text")
+    rows = ["The cat sat on the mat", "a dog, a cat and a cat", "nothing at all", "the end of the dog"]
+    reference = text.TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True).fit(rows)
+    scorer = ngrams.new([(row,) for row in rows], ("text",), GRADES)
+    names = scorer.grams.names[0]
+    assert set(names) == set(reference.get_feature_names_out())
+    # With an identity as weights, the scores are the values.
+    model = ngrams.GramNetwork(scorer.grams, len(scorer.grams))
+    model.idf = scorer.model.idf
+    torch.nn.init.eye_(model.weights.weight)
+    found = logits_of(model, scorer.collate([scorer.encode([row]) for row in [*rows, "cats and Dogs"]]))
+    expected = reference.transform([*rows, "cats and Dogs"]).toarray()
+    columns = [reference.vocabulary_[name] for name in names]
+    assert torch.allclose(
+        found[:, 1 : 1 + len(names)].double(), torch.tensor(expected[:, columns]), atol=1e-6
+    )
+
+
+def test_bits_say_how_much_of_a_field_is_in_another():
+    """More shared words set more bits; a single field has none; the thresholds are those of the module."""
+    few, many = (
+        ngrams.bits_of([["a", "cat", "sat"], words]) for words in (["dog", "cat"], ["a", "cat", "sat"])
+    )
+    assert set(few) < set(many)
+    assert ngrams.bits_of([["a", "cat"]]) == []
+    assert max(many) < ngrams.number_of_bits(2)
+    # All thresholds of all four shares, and the two lengths that ln(1 + 3) exceeds.
+    assert len(many) == 4 * 6 + 1
+
+
+@pytest.mark.parametrize("new", [ngrams.new, partial(tiny.new, "wide")])
+def test_filling_up_changes_no_score(new):
     """A text's scores do not depend on the texts beside it; empty fields are no error."""
     torch.manual_seed(0)
-    found = tiny.new("tiny", [("some words here", "more words")] * 2, ("a", "b"), GRADES)
+    found = new([("some words here", "more words")] * 2, ("a", "b"), GRADES)
+    for weights in found.model.parameters():
+        torch.nn.init.normal_(weights)
     found.model.eval()
     texts = [found.encode(each) for each in (("some", ""), ("", ""), ("some words here", "more " * 30))]
     alone = torch.cat([logits_of(found.model, found.collate([each])) for each in texts])
@@ -340,7 +378,7 @@ def test_filling_up_changes_no_score():
 
 def test_words_that_are_shared_are_marked():
     """A word is shared where another field has it; unknown words with one beginning share a bucket."""
-    found = tiny.new("tiny", [("a cat sat", "the cat")] * 2, ("x", "y"), GRADES)
+    found = tiny.new("wide", [("a cat sat", "the cat")] * 2, ("x", "y"), GRADES)
     assert found.encode(("a cat", "the cat"))["shared"] == [0, 1, 0, 1]
     words = Vocabulary(["cat"], 50)
     assert words.encode("compiler")[0] == words.encode("compiling")[0] >= 2
@@ -356,7 +394,7 @@ def test_saved_is_one_plain_file_with_everything(tmp_path):
         header = json.loads(file.metadata()["dataprep"])
     assert header["classes"] == ["0", "1", "2"]
     assert header["fields"] == ["text"]
-    assert "good" in header["words"]
+    assert " good"[:4] in header["grams"][0]
     one, other = load_scorer(str(tmp_path / "run")), load_scorer(str(tmp_path / "run/student.safetensors"))
     text = one.collate([one.encode(["good work"])])
     assert torch.equal(logits_of(one.model, text), logits_of(other.model, text))
@@ -365,11 +403,9 @@ def test_saved_is_one_plain_file_with_everything(tmp_path):
 def test_a_saved_network_can_be_trained_further(tmp_path):
     """Its vocabulary stays; data with other classes are refused."""
     run(write_jsonl(tmp_path / "rows.jsonl", judged()), tmp_path / "run")
+    assert isinstance(load_scorer(str(tmp_path / "run")), ngrams.GramScorer)
     run(write_jsonl(tmp_path / "more.jsonl", judged(9)), tmp_path / "more", model=str(tmp_path / "run"))
-    assert (
-        load_scorer(str(tmp_path / "more")).vocabulary.words
-        == load_scorer(str(tmp_path / "run")).vocabulary.words
-    )
+    assert load_scorer(str(tmp_path / "more")).grams.names == load_scorer(str(tmp_path / "run")).grams.names
     other = write_jsonl(tmp_path / "other.jsonl", [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}])
     with pytest.raises(UsageError, match="its classes are 0, 1, 2; those of the data are x, y"):
         run(other, tmp_path / "no", model=str(tmp_path / "run"))
@@ -405,3 +441,67 @@ def test_an_empty_object_says_nothing():
     assert teacher_of({"probs": {"a": None, "b": None}}) is None
     assert teacher_of({"prob_a": "", "prob_b": None}) is None
     assert teacher_of({"scores": "[1, 2]"}) == Teacher([1, 2], logits=True)
+
+
+@pytest.mark.parametrize("model", ["tiny", "wide"])
+def test_long_texts_of_the_small_networks(tmp_path, model):
+    """`--max-length` counts words: an error, fewer rows, or shorter texts."""
+    rows = [*judged(6), {"text": "good " * 9, "label": 2}]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(InputError, match="too long: found 9 tokens; expected at most 8"):
+        run(data, tmp_path / "run", max_length=8, model=model)
+    for truncation, count in (("drop", 6), ("truncate", 7)):
+        facts = run(
+            data, tmp_path / truncation, max_length=8, model=model, truncation=truncation, steps=1
+        ).path
+        assert json.loads((facts / "facts.json").read_bytes())["rows"]["train"] == count
+
+
+def test_options_that_depend_on_the_rows_are_logged_and_recorded(tmp_path):
+    """Few rows are seen more often; what was given stays."""
+    data, lines = write_jsonl(tmp_path / "rows.jsonl", judged(24)), []
+    train(data, (), tmp_path / "run", options=TrainOptions(save_every=0), log=lines.append)
+    assert "24 rows: --epochs 30 --learning-rate 0.01 --weight-decay 0.3, unless you give others" in lines
+    facts = json.loads((tmp_path / "run/facts.json").read_bytes())
+    assert (facts["epochs"], facts["learning_rate"], facts["weight_decay"]) == (30, 0.01, 0.3)
+    lines.clear()
+    options = TrainOptions(epochs=1, learning_rate=0.1, weight_decay=0.0, save_every=0)
+    found = train(data, (), tmp_path / "given", options=options, log=lines.append).results
+    assert found["steps"] == 3
+    assert not any("--epochs" in line for line in lines)
+
+
+def test_a_collapsed_student_ends_with_a_warning(tmp_path):
+    """One class for all rows, with evaluation rows or without; a student that has learned has no warning."""
+    rows = [{"text": f"work {n}", "label": n % 4 == 0} for n in range(24)]
+    data, held = (write_jsonl(tmp_path / f"{name}.jsonl", rows) for name in ("rows", "held"))
+    for place, held_out, where in (("one", held, "24 evaluation rows"), ("two", (), "24 training rows")):
+        found = run(data, tmp_path / place, held_out, steps=1, learning_rate=1e-9).results["warnings"]
+        assert found == [
+            f"the student names one class, 'false', for all {where}: "
+            "try more --epochs, a learning rate 3 times as high or as low, or --model tiny"
+        ]
+    good = run(
+        write_jsonl(tmp_path / "good.jsonl", judged(24)), tmp_path / "three", held_out_of(tmp_path), steps=60
+    )
+    assert "warnings" not in good.results
+    assert good.results["majority"]["accuracy"] == pytest.approx(1 / 3)
+
+
+def held_out_of(folder):
+    """A file of rows whose labels can be learned."""
+    return write_jsonl(folder / "eval.jsonl", judged(12))
+
+
+def test_figures_of_the_majority():
+    """A student is above the most frequent class by kappa, or by accuracy where classes have no order."""
+    names = Classes(("a", "b", "c"))
+    say = partial(metrics.collapse, on_training_rows=False)
+    assert "names one class, 'a'" in say([0, 0, 1], [0, 0, 0], names, "accuracy")
+    assert "accuracy 0.6667 on 3 evaluation rows is not above 0.6667" in say(
+        [0, 0, 1], [0, 2, 1], names, "accuracy"
+    )
+    assert say([0, 0, 1], [0, 0, 1], names, "accuracy") is None
+    assert say([0, 0, 2, 1], [0, 1, 2, 1], GRADES, metrics.KAPPA) is None
+    # Nothing can be said about rows of a single class.
+    assert say([1, 1], [1, 1], names, "accuracy") is None

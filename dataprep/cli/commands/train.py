@@ -139,8 +139,10 @@ def _lines(done: Trained) -> Iterator[str]:
     for name, value in results.items():
         if name.startswith("eval_loss_") and name != "eval_loss_before":
             yield f"    {name.removeprefix('eval_loss_')} {value:.4f}"
+    majority = results.get("majority", {})
     for name, value in results.get("metrics", {}).items():
-        yield f"  {name} {value:.4f}" if isinstance(value, float) else f"  {name} {value}"
+        beside = f" (majority {majority[name]:.4f})" if isinstance(majority.get(name), float) else ""
+        yield f"  {name} {value:.4f}{beside}" if isinstance(value, float) else f"  {name} {value}"
     if losses := results.get("quantization"):
         yield (
             f"  evaluation loss: full precision {losses['full_precision']:.4f}, post-training quantization "

@@ -16,7 +16,6 @@ from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError, located
 from dataprep.core.jsonl import not_object, parse_line
 from dataprep.models.loading import is_preset
-from dataprep.train.objectives.soft_label.rows import NETWORKS, network_file
 from dataprep.train.options import TrainOptions, flag_of
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class ObjectiveSpec:
         matches: returns whether a row is for this objective, given the options.
         options: the fields of `TrainOptions` that only some objectives have, and this one does.
         preset: the model that is trained by default.
-        learning_rate: returns the default learning rate, given the options.
+        learning_rate: returns the default learning rate, given the options; `None` if the objective sets it.
         variant_of: the objective that reads the same rows and is chosen where this one does not match.
     """
 
@@ -53,7 +52,7 @@ class ObjectiveSpec:
     matches: Callable[[Row, TrainOptions], Any]
     options: tuple[str, ...]
     preset: str = "llama-tiny"
-    learning_rate: Callable[[TrainOptions], float] = _language_model_rate
+    learning_rate: Callable[[TrainOptions], float | None] = _language_model_rate
     variant_of: str | None = None
 
     @property
@@ -66,12 +65,6 @@ class ObjectiveSpec:
         module, _, name = self.target.partition(":")
         objective: type[Objective] = getattr(import_module(f"{__package__}.{module}"), name)
         return objective
-
-
-def _classifier_rate(options: TrainOptions) -> float:
-    if options.model in NETWORKS or network_file(options.model):
-        return 5e-3
-    return 2e-5 if Path(options.model).is_dir() else 3e-4
 
 
 def _is_chat(row: Row, options: TrainOptions) -> bool:
@@ -124,7 +117,8 @@ _ALL = (
         matches=_is_judged,
         options=("alpha", "temperature", "fields", "label", "classes", "cross_fit", "fold_by"),
         preset="tiny",
-        learning_rate=_classifier_rate,
+        # Chosen when the rows are known.
+        learning_rate=lambda _: None,
     ),
 )
 OBJECTIVES: dict[str, ObjectiveSpec] = {spec.name: spec for spec in _ALL}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # Largest distance from 1 of a sum of probabilities; they may have been rounded.
 TOLERANCE = 0.02
 MOST_CLASSES = 1000
+KAPPA = "quadratic_weighted_kappa"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 
 
@@ -227,5 +229,32 @@ def metrics_of(gold: ArrayLike, predicted: ArrayLike, classes: Classes) -> dict[
         return metrics
     metrics |= {"accuracy": accuracy(counts), "macro_f1": macro_f1(counts)}
     if classes.ordered:
-        metrics["quadratic_weighted_kappa"] = quadratic_weighted_kappa(counts)
+        metrics[KAPPA] = quadratic_weighted_kappa(counts)
     return metrics
+
+
+def majority_of(gold: Sequence[int], classes: Classes) -> dict[str, float | int | None]:
+    """Return the metrics of the most frequent class, if every row is given it."""
+    most = Counter(gold).most_common(1)[0][0]
+    return metrics_of(gold, [most] * len(gold), classes)
+
+
+def collapse(
+    gold: Sequence[int], predicted: Sequence[int], classes: Classes, metric: str, *, on_training_rows: bool
+) -> str | None:
+    """Return a warning if predictions say no more than the most frequent class; `None` if they say more."""
+    if len(set(gold)) < 2:
+        return None
+    rows = f"{len(gold):,} {'training' if on_training_rows else 'evaluation'} rows"
+    advice = "try more --epochs, a learning rate 3 times as high or as low, or --model tiny"
+    if len(named := set(predicted)) == 1:
+        return f"the student names one class, {classes.names[named.pop()]!r}, for all {rows}: {advice}"
+    found, majority = (
+        metrics.get(metric) for metrics in (metrics_of(gold, predicted, classes), majority_of(gold, classes))
+    )
+    if found is None or majority is None or found > majority:
+        return None
+    return (
+        f"{metric} {found:.4f} on {rows} is not above {majority:.4f}, which the most frequent class alone "
+        f"reaches: {advice}"
+    )

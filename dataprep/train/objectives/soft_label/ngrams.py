@@ -45,6 +45,16 @@ def grams_of(word: str) -> list[str]:
     ]
 
 
+def _grams_of_row(row: Sequence[str]) -> set[tuple[int, str]]:
+    """Return the n-grams of a row with the indices of their fields."""
+    words = [(field, word) for field, text in enumerate(row) for word in set(text.lower().split())]
+    return {(field, gram) for field, word in words for gram in grams_of(word)}
+
+
+def _trigrams_of(word: str) -> list[str]:
+    return [word[start : start + 3] for start in range(max(len(word) - 2, 1))]
+
+
 class Grams:
     """Numbers of n-grams, those of each field by themselves: 0 is padding, and the last ones are bits.
 
@@ -72,24 +82,12 @@ class Grams:
         """Return the n-grams that are in most rows, at most `most` of them, and their IDF."""
         counts: Counter[tuple[int, str]] = Counter()
         for row in rows:
-            counts.update(
-                {
-                    (field, gram)
-                    for field, text in enumerate(row)
-                    for word in text.lower().split()
-                    for gram in grams_of(word)
-                }
-            )
+            counts.update(_grams_of_row(row))
         chosen = sorted(counts, key=lambda key: (-counts[key], key))[:most]
-        fields = len(rows[0])
-        grams = cls([[gram for own, gram in chosen if own == field] for field in range(fields)])
+        grams = cls([[gram for own, gram in chosen if own == field] for field in range(len(rows[0]))])
         # As scikit-learn smooths it: as if one more row had every n-gram.
-        idf = [
-            math.log((1 + len(rows)) / (1 + counts[field, gram])) + 1
-            for field, own in enumerate(grams.names)
-            for gram in own
-        ]
-        return grams, idf
+        keys = [(field, gram) for field, own in enumerate(grams.names) for gram in own]
+        return grams, [math.log((1 + len(rows)) / (1 + counts[key])) + 1 for key in keys]
 
     def encode(self, field: int, words: Iterable[str]) -> list[int]:
         """Return the numbers of the n-grams of a field's words, in lower case."""
@@ -119,9 +117,7 @@ def bits_of(texts: Sequence[Sequence[str]]) -> list[int]:
     if len(texts) < 2:
         return []
     words = [set(text) for text in texts]
-    grams = [
-        {word[start : start + 3] for word in own for start in range(max(len(word) - 2, 1))} for own in words
-    ]
+    grams = [{gram for word in own for gram in _trigrams_of(word)} for own in words]
     values: list[tuple[float, Sequence[float]]] = []
     for sets in (words, grams):
         *others, last = sets

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,8 +24,17 @@ from dataprep.train.objective import (
     file_facts,
     read_with,
 )
-from dataprep.train.objectives.soft_label.classes import Classes, classes_of, metrics_of, name_of
+from dataprep.train.objectives.soft_label.classes import (
+    KAPPA,
+    Classes,
+    classes_of,
+    collapse,
+    majority_of,
+    metrics_of,
+    name_of,
+)
 from dataprep.train.objectives.soft_label.classifier import new_scorer
+from dataprep.train.objectives.soft_label.defaults import defaults_for
 from dataprep.train.objectives.soft_label.rows import (
     GOLD,
     NO_GOLD,
@@ -35,6 +45,7 @@ from dataprep.train.objectives.soft_label.rows import (
     logits_of,
     usual_fields,
 )
+from dataprep.train.options import flag_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,6 +56,8 @@ if TYPE_CHECKING:
 _TARGETS = ("gold", "teacher", "has_teacher")
 # Not --batch-size: without gradients, more rows fit into memory.
 _MEASURED_AT_ONCE = 64
+# Without evaluation rows, so many training rows show whether the student tells classes apart.
+_MOST_TRAINING_ROWS = 1000
 
 
 class SoftLabelObjective(Objective):
@@ -131,12 +144,16 @@ class SoftLabelObjective(Objective):
         return dict(metrics_of(gold, predicted, self.student.classes))
 
     @torch.no_grad()
-    def _answers(self, processes: World | None = None) -> tuple[list[int], list[int]]:
-        """Return the gold classes of the evaluation rows that have one, and the predicted classes."""
-        dataset: JudgedDataset = self.data.eval
+    def _answers(
+        self, processes: World | None = None, data: JudgedDataset | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Return the gold classes of the rows that have one, and the predicted classes."""
+        dataset: JudgedDataset = data or self.data.eval
         model = self.student.model.eval()
         device = next(model.parameters()).device
         labelled = (dataset.gold != NO_GOLD).nonzero().flatten().tolist()
+        if dataset is self.data.train:
+            labelled = labelled[:_MOST_TRAINING_ROWS]
         shard = processes.shard(labelled) if processes else labelled
         predicted: list[int] = []
         for start in range(0, len(shard), _MEASURED_AT_ONCE):
@@ -147,13 +164,45 @@ class SoftLabelObjective(Objective):
             predicted = [number for part in processes.gather(predicted) for number in part]
         return dataset.gold[labelled].tolist(), predicted
 
+    def settle(self) -> None:
+        """Choose epochs, learning rate and weight decay by model and number of rows."""
+        options, rows = self.context.options, len(self.data.train)
+        chosen = defaults_for(self.student, options.model, rows)
+        # A number of steps stands in place of epochs.
+        given = {"epochs"} if options.steps is not None else set()
+        missing: dict[str, Any] = {
+            name: value
+            for name, value in chosen.items()
+            if name not in given and getattr(options, name) is None
+        }
+        if missing:
+            listed = " ".join(f"{flag_of(name)} {value:g}" for name, value in missing.items())
+            self.context.log(f"{rows:,} rows: {listed}, unless you give others")
+            self.context = replace(self.context, options=replace(options, **missing))
+
     def results(self) -> dict[str, Any]:
-        """Return the metrics over the evaluation rows, if there are any."""
-        return {} if self.data.eval is None else {"metrics": self.measure()}
+        """Return the metrics over the evaluation rows, beside those of the majority, and warnings."""
+        data = self.data.eval or self.data.train
+        gold, predicted = self._answers(data=data)
+        if not gold:
+            return {} if self.data.eval is None else {"metrics": self.measure()}
+        classes = self.student.classes
+        metrics, majority = metrics_of(gold, predicted, classes), majority_of(gold, classes)
+        warnings = []
+        best = self.context.options.keep_best
+        name = best if best in metrics else KAPPA if classes.ordered else "accuracy"
+        if warning := collapse(gold, predicted, classes, name, on_training_rows=self.data.eval is None):
+            self.context.log(f"warning: {warning}")
+            warnings.append(warning)
+        if self.data.eval is None:
+            return {"warnings": warnings}
+        return {"metrics": metrics, "majority": majority, "warnings": warnings}
 
     def facts(self) -> dict[str, Any]:
-        """Return the teacher's weight that was used."""
-        return {"alpha": self.weights[SOFT]}
+        """Return the teacher's weight that was used, and the options that depend on the rows."""
+        options = self.context.options
+        chosen = {name: getattr(options, name) for name in ("epochs", "learning_rate", "weight_decay")}
+        return {"alpha": self.weights[SOFT]} | chosen
 
 
 def _check_options(context: TrainContext) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # The small network's only file in its run's directory.
 NETWORK_FILE = "student.safetensors"
 # Values of --model. Here and not in tiny.py, which imports torch: the registry of objectives reads them.
-NETWORKS = ("tiny", "pooled", "wide")
+NETWORKS = ("tiny", "wide")
 PRESETS = (*NETWORKS, "bert-tiny", "bert-base")
 
 Fields = tuple[str, ...]

@@ -79,7 +79,6 @@ class Size:
 
 
 SIZES = {
-    "pooled": Size(words=1200, buckets=300, width=16, hidden=32),
     "wide": Size(words=20000, buckets=4096, width=128, hidden=256),
 }
 
