@@ -217,7 +217,7 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
         # After the objective: peft changes how gradient checkpointing treats the embeddings, which must be
         # enabled by then.
         lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
-        facts = facts_of(objective) | lora
+        facts = {"objective": spec.name} | facts_of(objective) | lora
         check_same(world, "training data", facts["data"])
         # Several passes read the data: the objective's choice, its rows, and the digest for the records.
         unchanged.check()

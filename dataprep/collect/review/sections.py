@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,14 +29,16 @@ class Table:
         title: its heading; empty if it needs none.
         notes: sentences below the table, without their full stops.
         names: how many columns from the left hold names; the others hold numbers.
+        matrix: of a confusion matrix, the number of rows by gold answer, then by answer.
     """
 
-    kind: Literal["overview", "letters", "confusion", "unread", "pairs"]
+    kind: Literal["overview", "letters", "confusion", "unread", "pairs", "wrong"]
     head: list[str]
     rows: list[list[str]]
     title: str = ""
     notes: list[str] = field(default_factory=list)
     names: int = 1
+    matrix: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ def _confusion(agreement: Agreement) -> Table:
         cells = [f"{count:,}" if count else "·" for count in counts.values()]
         rows.append([letter, *cells, f"{total:,}", share(counts[letter], total)])
     title = "Gold letter and letter answered"
-    return Table("confusion", ["gold", *answers, "replies", "right"], rows, title)
+    return Table("confusion", ["gold", *answers, "replies", "right"], rows, title, matrix=agreement.matrix)
 
 
 def _pairs(pairs: list[Pair]) -> Table:

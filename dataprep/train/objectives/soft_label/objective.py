@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from dataprep.answers.baselines import baselines_of
 from dataprep.core.errors import InputError, Location, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.train.objective import (
@@ -128,7 +129,16 @@ class SoftLabelObjective(Objective):
             tensors = dataset.batch(labelled[start : start + _MEASURED_AT_ONCE]).tensors
             inputs = {name: tensor.to(device) for name, tensor in tensors.items() if name not in _TARGETS}
             predicted += logits_of(model, inputs).argmax(-1).tolist()
-        return {"metrics": metrics_of(dataset.gold[labelled].numpy(), predicted, self.student.classes)}
+        gold, classes = dataset.gold[labelled].tolist(), self.student.classes
+        results: dict[str, Any] = {"metrics": metrics_of(gold, predicted, classes)}
+        if not gold:
+            return results
+        baselines = baselines_of(gold, predicted, classes.names)
+        sentences = [baselines.collapse("predictions"), baselines.below()]
+        for warning in [f"accuracy: {sentence}" for sentence in sentences if sentence]:
+            self.context.log(f"warning: {warning}")
+            results.setdefault("warnings", []).append(warning)
+        return results | {"baselines": baselines.to_json()}
 
     def facts(self) -> dict[str, Any]:
         """Return the teacher's weight that was used."""
