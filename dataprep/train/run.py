@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,16 @@ def train(
     # The first rows are read before torch is imported: an error in them is reported within a second.
     is_local = not any(map(is_url, [*paths, *eval_paths]))
     chosen = _Chosen.of(paths, eval_paths, options, rejects) if is_local else None
+    if options.cross_fit is not None:
+        from dataprep.train.cross_fit import check_cross_fit, train_folds
+
+        place = _run_path(output, root, resume=resume)
+        check_cross_fit([*paths, *eval_paths, place])
+        assert chosen is not None  # all files are on this machine
+        fold = partial(train, resume=resume, workers=workers, on_metrics=on_metrics, log=log)
+        data_of = chosen.paths, chosen.eval_paths
+        results = train_folds(fold, *data_of, place, options, rejects, log or _ignore, resume=resume)
+        return Trained(Path(place), chosen.spec.name, results)
 
     from dataprep.train.distributed import processes
     from dataprep.train.machines import machine_folder

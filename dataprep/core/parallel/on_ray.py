@@ -41,7 +41,8 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dataprep.core.errors import UsageError, WorkerError, first_line
-from dataprep.core.parallel.backends import LOCAL, REPEATS, Crew, Ended, Join, Kept, Work
+from dataprep.core.parallel.backends import REPEATS, Crew, Ended, Join, Kept, Work
+from dataprep.core.parallel.engines import LOCAL
 from dataprep.core.parallel.guards import none_left, sigterm_as_before, silent_threads
 from dataprep.core.parallel.pool import available_cores
 from dataprep.core.parallel.processes import DeadWorker, portable
@@ -126,11 +127,9 @@ class Ray:
     @contextmanager
     def open(self, work: Work, /) -> Iterator[Crew]:
         """Yield workers of the cluster for a function."""
-        crew = _Crew(work, self._workers)
-        try:
-            yield crew
-        finally:
-            crew.cancel()
+        # Tasks that are begun at the end run on, and their results are dropped. Cancelling a task in the
+        # moment in which it begins makes Ray abort this process (2.60: "complete task that was not pending").
+        yield _Crew(work, self._workers)
 
     @contextmanager
     def keeping(self, split: Work, buckets: int, /) -> Iterator[Kept]:
@@ -207,13 +206,6 @@ class _Crew:
         except RayError as failure:
             result, error = None, _translated(failure)
         return Ended(handle, (result, pieces) if pieces else result, error)
-
-    def cancel(self) -> None:
-        self._queue.clear()
-        for reference in self._running:
-            with suppress(RayError, TypeError):  # it has ended, or its cluster has
-                ray.cancel(reference)
-        self._running.clear()
 
     def _feed(self) -> None:
         # Ray itself begins as many as there are processors: a limit is the user's.

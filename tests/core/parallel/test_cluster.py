@@ -170,6 +170,17 @@ def test_a_node_that_holds_pieces_is_killed(cluster, backend):
     assert sorted(results) == alone
 
 
+def test_the_end_of_an_unfinished_run_ends_nothing_else(backend):
+    """Tasks in the moment of their beginning, of which nobody wants the results any more."""
+    chance = random.Random(0)
+    for _ in range(200):
+        with backend.open(works.delayed) as crew:
+            for _ in range(2 * NODES):
+                crew.submit(("", chance.random() * 0.004))
+            crew.wait()
+    assert dict(run(works.squared, range(4), backend=backend)) == {0: 0, 1: 1, 2: 4, 3: 9}
+
+
 def test_a_line_that_ends_its_worker_is_found(backend, tmp_path):
     """One of 4,000, with few deaths; all others are done."""
     log, poison = tmp_path / "log", 2_345
