@@ -187,7 +187,7 @@ def rows_of(parts):
 
 
 @pytest.mark.cluster
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_node_is_killed_between_rounds(cluster, data, monkeypatch):
     """What it held is made again: digests, shingles, and parts of the buckets."""
     monkeypatch.setenv(CHUNK_VARIABLE, "300000")  # pieces above 100 kB stay on the nodes

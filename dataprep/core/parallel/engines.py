@@ -49,7 +49,7 @@ class Engine:
             assert self.cluster is not None, "an engine without a cluster has no backend of its own"
             from dataprep.core.parallel.on_ray import connect
 
-            self._connected = connect(self.cluster, self.workers)
+            self._connected = connect(None if self.cluster == LOCAL else self.cluster, self.workers)
         return self._connected
 
     def check(self, source: str | None, place: str | None) -> None:

@@ -173,7 +173,7 @@ def test_a_node_that_holds_pieces_is_killed(cluster, backend):
 def test_the_end_of_an_unfinished_run_ends_nothing_else(backend):
     """Tasks in the moment of their beginning, of which nobody wants the results any more."""
     chance = random.Random(0)
-    for _ in range(200):
+    for _ in range(100):
         with backend.open(works.delayed) as crew:
             for _ in range(2 * NODES):
                 crew.submit(("", chance.random() * 0.004))
@@ -272,6 +272,7 @@ def test_a_local_cluster_leaves_no_process(tmp_path, end):
         assert err.rstrip().endswith(b"KeyboardInterrupt")
 
 
+@pytest.mark.slow
 def test_lost_nodes_are_not_reported_on_standard_output(cluster, tmp_path):
     """Rows can go there. What Ray's own code writes on standard error is left."""
     with start(tmp_path, cluster.address, "40") as program:
