@@ -1,7 +1,7 @@
 """Compare figures of choices and classes with what a system without any skill reaches.
 
-A figure such as an accuracy of 40 % says little alone: with two classes of which one is in 60 % of the rows, it
-is worse than naming that class for every row. So each figure is shown with two others: **chance**, the share
+A figure such as an accuracy of 55 % says little alone: if one of two classes is in 60 % of the rows, it is
+worse than naming that class for every row. So each figure is shown with two others: **chance**, the share
 that guesses get right, and the **majority**, the share of the rows whose answer is the most frequent one.
 """
 
@@ -68,10 +68,9 @@ class Baselines:
         """Add the rows of another one."""
         self.classes, self.letters = max(self.classes, other.classes, key=len), other.letters
         self.right += other.right
-        for own, others in (
-            (self.gold, other.gold), (self.answered, other.answered), (self.sizes, other.sizes)
-        ):  # fmt: skip
-            own.update(others)
+        self.gold.update(other.gold)
+        self.answered.update(other.answered)
+        self.sizes.update(other.sizes)
 
     @property
     def rows(self) -> int:
@@ -100,7 +99,7 @@ class Baselines:
 
     @property
     def is_above(self) -> bool:
-        """Whether the accuracy is above the majority: its 95 % interval begins above it, and above chance."""
+        """True if the 95 % interval of the accuracy begins above the majority and above chance."""
         return wilson(self.right, self.rows)[0] > max(self.majority, self.chance)
 
     @property

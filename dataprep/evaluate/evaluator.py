@@ -63,7 +63,9 @@ def evaluate_file(
     if predictions is not None and settings.metric == "loss":
         raise UsageError("--metric loss needs a MODEL: a prediction's text has no loss")
     if settings.metric == "classes":
-        raise UsageError("--metric classes measures classifiers: `dataprep.evaluate_classes` does it in Python")
+        raise UsageError(
+            "--metric classes measures classifiers: `dataprep.evaluate_classes` does it in Python"
+        )
     training = _training(model, settings)
 
     def read(ledger: Ledger, rejects: files.Rejects) -> Iterator[Item]:
@@ -90,7 +92,7 @@ def measure_rows(
     """Read rows, score them, write them, and return their figures.
 
     Args:
-        read: yields the items of the first input; it counts rows in the ledger, and adds bad ones to the rejects.
+        read: yields the items of the first input, counts its rows, and adds bad ones to the rejects.
         score_all: yields the items' scores and output rows; it may add to the evaluation.
         inputs: the file of the rows, then other files that must stay as they are.
         output: receives the output rows.

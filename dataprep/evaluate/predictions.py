@@ -209,7 +209,9 @@ def _class(where: Location, row: Mapping[str, Any]) -> str:
     if type(value) in (int, float, bool):
         return orjson.dumps(value).decode()
     names = ", ".join(map(repr, row)) or "none"
-    message = f"no class in 'prediction': the row's fields are {names}; expected rows as `predict` writes them"
+    message = (
+        f"no class in 'prediction': the row's fields are {names}; expected rows as `predict` writes them"
+    )
     raise InputError(where, message)
 
 

@@ -144,7 +144,10 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
-        parts = {name: f"({_shown(part)})" if isinstance(part, Mapping) else _shown(part) for name, part in value.items()}
+        parts = {
+            name: f"({_shown(part)})" if isinstance(part, Mapping) else _shown(part)
+            for name, part in value.items()
+        }
         return ", ".join(f"{markdown(name)}: {part}" for name, part in parts.items())
     if isinstance(value, list):
         return "; ".join(map(_shown, value))

@@ -49,9 +49,13 @@ def test_metrics_are_their_definitions(rows):
 def test_intervals_are_those_of_drawn_rows():
     """The bootstrap over pairs has the percentiles of one that draws rows one by one."""
     made = np.random.default_rng(1)
-    rows = [(int(gold), int(gold if made.random() < 0.6 else made.integers(3))) for gold in made.integers(3, size=150)]
+    rows = [
+        (int(gold), int(gold if made.random() < 0.6 else made.integers(3)))
+        for gold in made.integers(3, size=150)
+    ]
     found = measure(Counter(rows), 3, ordered=True)
-    drawn = [plain([rows[n] for n in made.integers(150, size=150)], 3) for _ in range(300)]
+    samples = [Counter(rows[n] for n in made.integers(150, size=150)) for _ in range(600)]
+    drawn = [metrics_of_pairs(sample, 3, ordered=True) for sample in samples]
     for name, measured in found.items():
         low, high = np.percentile([each[name] for each in drawn], [2.5, 97.5])
         assert (measured.low, measured.high) == pytest.approx((low, high), abs=0.03)

@@ -28,7 +28,9 @@ NOT_ABOVE = "not above the majority"
 @with_options
 def command(
     *,
-    paths: list[str] = argument(..., "A model's directory, and chat rows, Examples or rows with labels.", "[MODEL] FILE"),
+    paths: list[str] = argument(
+        ..., "A model's directory, and chat rows, Examples or rows with labels.", "[MODEL] FILE"
+    ),
     predictions: str | None = flag(
         None, "Predictions of any system, instead of MODEL: rows or a journal.", "FILE"
     ),
@@ -122,7 +124,8 @@ def _table(results: list[Result]) -> Table:
     for result in results:
         counts = counted({name: count for name, count in result.counts.items() if count})
         # Only the first figure of a result shows what it is about.
-        about = ("(none named)" if result.source is None else result.source, result.metric, f"{result.rows:,}")
+        name = "(none named)" if result.source is None else result.source
+        about: tuple[str, ...] = (name, result.metric, f"{result.rows:,}")
         for figure in result.figures:
             baselines = [_value(result, figure, value) for value in (figure.chance, figure.majority)]
             notes = [NOT_ABOVE] if figure.is_above is False else []
@@ -151,10 +154,12 @@ def _value(result: Result, figure: Figure, value: float | None) -> str:
 
 
 def _answers(results: list[Result]) -> Iterator[Table]:
-    """Yield the distributions of gold and given letters, and a confusion matrix for each result of classes."""
+    """Yield the distributions of letters, and the confusion matrix of each result of classes."""
     letters = [result for result in results if result.metric == "choice"]
     if letters:
-        names = max((found.classes for result in letters for found in result.answers.values()), key=len)[:WIDEST]
+        names = max((found.classes for result in letters for found in result.answers.values()), key=len)[
+            :WIDEST
+        ]
         rows = [row for result in letters for row in _letters(result, names)]
         yield table(("source", "", *(f"({name})" for name in names), "none"), rows, 2)
     for result in results:
@@ -176,7 +181,10 @@ def _confusion(result: Result, counts: Mapping[str, Mapping[str, int]]) -> Table
     # The most frequent classes of many, in their order.
     often = sorted(counts, key=lambda name: -found.gold[name] - found.answered[name])[:WIDEST]
     names = [name for name in counts if name in often]
-    rows = [(gold, *(f"{counts[gold].get(name, 0):,}" for name in names), f"{found.gold[gold]:,}") for gold in names]
+    rows = [
+        (gold, *(f"{counts[gold].get(name, 0):,}" for name in names), f"{found.gold[gold]:,}")
+        for gold in names
+    ]
     rows.append(("all", *(f"{found.answered[name]:,}" for name in names), f"{found.rows:,}"))
     shown = "" if len(names) == len(counts) else f", the {WIDEST} most frequent of {len(counts):,} classes"
     return table((f"gold \\ predicted{shown}", *names, "all"), rows)

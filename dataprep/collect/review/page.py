@@ -214,7 +214,8 @@ def html_table(table: Table) -> str:
             )
         elif table.kind == "wrong":
             cells[0], cells[3] = (
-                f'<td dir="auto" {labels[n]}>{escaped(rest[n], lines=True) or "<i>nothing</i>"}</td>' for n in (0, 3)
+                f'<td dir="auto" {labels[n]}>{escaped(rest[n], lines=True) or "<i>nothing</i>"}</td>'
+                for n in (0, 3)
             )
         elif table.kind == "confusion":
             counts = table.matrix[first]

@@ -73,7 +73,9 @@ def review_files(
     rows = [chain(begun, first), *(files.read_rows(path, growing=True) for path in paths[1:])]
     if begun and is_scored(begun[0][1]):
         if gold is not None:
-            raise UsageError(f"--gold {gold}: rows that `evaluate` wrote have their gold answers; leave it out")
+            raise UsageError(
+                f"--gold {gold}: rows that `evaluate` wrote have their gold answers; leave it out"
+            )
         scored = review_scored([*zip(map(files.printable, paths), rows, strict=True)])
         if page is not None:
             write_scored_page(scored, str(page))
@@ -185,17 +187,18 @@ def _uniform(sizes: Mapping[int, int], letters: str) -> dict[str, float]:
 
 def _agreement(said: Counts, letters: str) -> Agreement:
     matrix = {letter: dict.fromkeys((*letters, "unread"), 0) for letter in letters}
-    asked = 0
+    asked, sizes = 0, Counter[int]()
     for (answer, right), count in said.items():
         # Questions without a reference are in no share: nobody knows which answer is right.
         if right is not None:
             asked += count
             if answer.outcome == "ok":
                 matrix[LETTERS[right]][answer.letter or "unread"] += count
+                sizes[answer.choices or len(letters)] += count
     unread = sum(row["unread"] for row in matrix.values())
     replies = sum(sum(row.values()) for row in matrix.values())
     agreed = sum(matrix[letter][letter] for letter in letters)
-    return Agreement(asked, replies, replies - unread, agreed, matrix)
+    return Agreement(asked, replies, replies - unread, agreed, matrix, dict(sizes))
 
 
 def _against_gold(matrix: Mapping[str, Mapping[str, int]], letters: str) -> Fit:

@@ -54,7 +54,7 @@ class ScoredGroup:
         scores: the sum of each score by its name.
         names: of choices and classes, all letters or classes.
         pairs: of choices and classes, the number of rows by gold answer and answer.
-        sizes: of choices and classes, the number of rows by the number of answers that they offer; 0 if unknown.
+        sizes: of choices and classes, the number of rows by the number of answers offered; 0 if unknown.
         wrong: the first rows that are not right.
     """
 
@@ -80,7 +80,7 @@ class ScoredGroup:
 
     @property
     def answers(self) -> Baselines | None:
-        """The distributions of gold answers and of answers; `None` if the rows are not of choices or classes."""
+        """The distributions of gold answers and of answers; `None` for rows of other metrics."""
         if not self.pairs:
             return None
         # Letters in their order; classes as they came.
@@ -167,7 +167,9 @@ def _check(row: Mapping[str, Any]) -> None:
     if "scores" not in row:
         raise RowError("a row without an answer", "rows of --metric loss have a loss only")
     kinds = (("metric", str), ("scores", dict), ("gold", list))
-    wrong = [(name, row.get(name)) for name, kind in kinds if type(row.get(name)) is not kind or not row[name]]
+    wrong = [
+        (name, row.get(name)) for name, kind in kinds if type(row.get(name)) is not kind or not row[name]
+    ]
     if wrong and not (row["metric"] == "squad" and wrong[0][0] == "gold"):  # a question without an answer
         name, value = wrong[0]
         raise RowError(f"malformed {name!r}", f"found {describe(value)}; expected what `evaluate -o` wrote")
@@ -198,7 +200,7 @@ def _outcome(row: Mapping[str, Any]) -> str:
         return RIGHT if outcome == "passed" else outcome or WRONG
     if detail is not None and detail.startswith(CONTRADICTION):
         return CONTRADICTION
-    # A row by likelihood has several figures, each with an answer of its own: the one that was extracted counts.
+    # A row by likelihood has several figures, each with an answer of its own: the extracted one counts.
     right = row.get("extracted") in row["gold"] if row["metric"] in ("choice", "classes") else 1 in scores
     if right:
         return RIGHT

@@ -8,7 +8,7 @@ from dataprep.answers.baselines import Baselines
 from dataprep.collect.review.findings import share
 from dataprep.collect.review.page import figure, html_table, stacked_plot
 from dataprep.collect.review.scored import OUTCOMES, ScoredGroup, ScoredReview
-from dataprep.collect.review.sections import Section, Table
+from dataprep.collect.review.sections import Section, Table, baseline_lines
 from dataprep.core import io as files
 from dataprep.core.html import REVIEW_STYLE, document, escaped
 
@@ -20,7 +20,9 @@ _TITLE = "Answers by outcome"
 
 def scored_sections(review: ScoredReview) -> list[Section]:
     """Return the overview, and a section for each file, source and metric."""
-    names = list(dict.fromkeys(["right", *(name for group in review.groups for name in group.shown_outcomes)]))
+    names = list(
+        dict.fromkeys(["right", *(name for group in review.groups for name in group.shown_outcomes)])
+    )
     names.sort(key=lambda name: OUTCOMES.index(name) if name in OUTCOMES else len(OUTCOMES))
     rows = []
     for group in review.groups:
@@ -43,10 +45,7 @@ def _of_group(group: ScoredGroup) -> Section:
     lines = [f"{name}: {total / group.rows:.2%}" for name, total in group.scores.items()]
     tables = []
     if (answers := group.answers) is not None:
-        bar = f"guesses get {answers.chance:.2%} right"
-        lines.append(f"{bar}, and {answers.majority:.2%} of the gold answers are {_most(answers)}")
-        unit = "replies" if answers.letters else "predictions"
-        lines += [sentence for sentence in (answers.collapse(unit), answers.below()) if sentence]
+        lines += baseline_lines(answers)
         tables += list(_distributions(group, answers))
     if group.wrong:
         rows = [[row.id, row.question, row.gold, row.outcome, row.prediction] for row in group.wrong]
@@ -55,10 +54,6 @@ def _of_group(group: ScoredGroup) -> Section:
         head = ["id", "question", "gold", "outcome", "prediction"]
         tables.append(Table("wrong", head, rows, "Answers that are not right", notes, names=5))
     return Section(title_of(group), lines, tables)
-
-
-def _most(answers: Baselines) -> str:
-    return answers.shown(answers.most_frequent)
 
 
 def _distributions(group: ScoredGroup, answers: Baselines) -> Iterator[Table]:
@@ -72,7 +67,9 @@ def _distributions(group: ScoredGroup, answers: Baselines) -> Iterator[Table]:
         rows.append([name, *cells, f"{right:,} of {gold:,} ({share(right, gold)})"])
     left = len(answers.classes) - len(names)
     notes = [f"And {left:,} classes that occur less often"] if left else []
-    yield Table("letters", ["answer", "gold", "answered", "share", "right where it is gold"], rows, notes=notes)
+    yield Table(
+        "letters", ["answer", "gold", "answered", "share", "right where it is gold"], rows, notes=notes
+    )
     others = ["unread"] if answers.unread else []
     matrix = {gold: {name: counts.get(gold, {}).get(name, 0) for name in (*names, *others)} for gold in names}
     rows = [

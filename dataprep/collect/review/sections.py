@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dataprep.answers.baselines import Baselines
 from dataprep.collect.review.findings import (
     ENOUGH,
     Agreement,
@@ -105,6 +106,8 @@ def _of_teacher(teacher: TeacherReview) -> Section:
         )  # fmt: skip
         shares = (f"{share(counts.right, total)} of {total:,} {unit}" for total, unit in totals)
         lines.append(f"{counts.right:,} are the gold letter: {', '.join(shares)}")
+        if counts.replies:
+            lines += baseline_lines(counts.baselines)
     if teacher.superseded:
         lines.append(
             f"{teacher.superseded:,} of {teacher.lines:,} lines gave way to others about the same questions"
@@ -120,6 +123,15 @@ def _of_teacher(teacher: TeacherReview) -> Section:
         title = "Replies from which no single letter could be read"
         tables.append(Table("unread", ["id", "why", "reply"], rows, title, notes, names=3))
     return Section(teacher.name, lines, tables, teacher)
+
+
+def baseline_lines(answers: Baselines) -> list[str]:
+    """Return what no skill reaches, and sentences about answers that show none."""
+    most = f"{answers.majority:.2%} of the gold answers are {answers.shown(answers.most_frequent)}"
+    unit = "replies" if answers.letters else "predictions"
+    sentences = [answers.collapse(unit), answers.below()]
+    lines = [f"guesses get {answers.chance:.2%} right, and {most}"]
+    return lines + [sentence for sentence in sentences if sentence]
 
 
 def _letters(teacher: TeacherReview) -> Table:

@@ -27,7 +27,7 @@ def is_ordered(classes: Sequence[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What the metrics need of counts; arrays of any leading shape, such as one for resamples.
+    """The sums that metrics are computed from, of any leading shape, such as one for resamples.
 
     Attributes:
         hits: number of correct predictions of each class, of shape `(…, classes)`.
@@ -49,7 +49,11 @@ class Agreement:
         sums = np.zeros((3, classes, *turned.shape[1:]), dtype=counts.dtype)
         same = right == answer
         # add.at, since plain indexing would count a class once, whatever the number of its pairs.
-        for target, index, values in ((0, right[same], turned[same]), (1, right, turned), (2, answer, turned)):
+        for target, index, values in (
+            (0, right[same], turned[same]),
+            (1, right, turned),
+            (2, answer, turned),
+        ):
             np.add.at(sums[target], index, values)
         hits, gold, predicted = np.moveaxis(sums, 1, -1)
         return cls(hits, gold, predicted, counts @ (right - answer) ** 2)
@@ -85,7 +89,7 @@ class Agreement:
 def _beyond_chance(disagree: NDArray[Any], expected: NDArray[Any]) -> NDArray[Any]:
     # All rows have one class and are predicted as it: chance cannot disagree.
     nothing = np.full(np.shape(expected), np.nan)
-    return 1 - np.divide(disagree, expected, out=nothing, where=np.asarray(expected) > 0)
+    return np.asarray(1 - np.divide(disagree, expected, out=nothing, where=np.asarray(expected) > 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +124,8 @@ def measure(
 ) -> dict[str, Measured]:
     """Return all metrics of pairs of gold and predicted class, with intervals and what no skill reaches.
 
-    The interval is the percentile bootstrap over rows, which are drawn with replacement ``RESAMPLES`` times, by
-    numpy's PCG64 with ``seed``. Rows of equal pairs are alike, so it draws how often each pair occurs.
+    The interval is the percentile bootstrap over rows, which are drawn with replacement ``RESAMPLES`` times,
+    by numpy's PCG64 with ``seed``. Rows of equal pairs are alike, so it draws how often each pair occurs.
     """
     keys, counts = _arrays(pairs)
     values = metrics_of_pairs(pairs, classes, ordered=ordered)
@@ -134,30 +138,28 @@ def measure(
         agreement = Agreement.of_pairs(keys, resamples, classes)
         for name, found in agreement.metrics(ordered=ordered).items():
             drawn[name].append(found)
-    whole = Agreement.of_pairs(keys, counts, classes)
-    guesses, same = (agreement.metrics(ordered=ordered) for agreement in _without_skill(whole))
+    bars = _without_skill(Agreement.of_pairs(keys, counts, classes))
     measured = {}
     for name, value in values.items():
         # Resamples in which a metric is not defined are left out.
         kept = np.concatenate(drawn[name])
         kept = kept[~np.isnan(kept)]
         low, high = np.percentile(kept, [2.5, 97.5]) if len(kept) else (0.0, 1.0)
-        # With one gold class only, the kappa of the majority is not defined: it has no skill either.
-        chance, majority = (float(np.nan_to_num(found[name])) for found in (guesses, same))
-        measured[name] = Measured(value, float(low), float(high), chance, majority)
+        measured[name] = Measured(value, float(low), float(high), *bars.get(name, (0.0, 0.0)))
     return measured
 
 
-def _without_skill(whole: Agreement) -> tuple[Agreement, Agreement]:
-    """Return the agreement that guesses are expected to have, and that of the most frequent gold class."""
-    rows, classes = whole.gold.sum(), len(whole.gold)
-    index = np.arange(classes)
-    apart = (index[:, None] - index) ** 2
-    even = np.full(classes, rows / classes)
-    guesses = Agreement(whole.gold / classes, whole.gold, even, whole.gold @ apart.mean(axis=1))
-    best = int(whole.gold.argmax())
-    only = (index == best) * rows
-    return guesses, Agreement(whole.gold * (index == best), whole.gold, only, whole.gold @ apart[:, best])
+def _without_skill(whole: Agreement) -> dict[str, tuple[float, float]]:
+    """Return what guesses, and the most frequent gold class for all rows, reach; a kappa is 0 for both."""
+    rows, classes, nothing = whole.gold.sum(), len(whole.gold), np.zeros(())
+    # The counts that are expected of guesses: each prediction in an equal share of each gold class.
+    guesses = Agreement(whole.gold / classes, whole.gold, np.full(classes, rows / classes), nothing)
+    best = np.arange(classes) == whole.gold.argmax()
+    same = Agreement(whole.gold * best, whole.gold, rows * best, nothing)
+    return {
+        ACCURACY: (float(guesses.accuracy()), float(same.accuracy())),
+        MACRO_F1: (float(guesses.macro_f1()), float(same.macro_f1())),
+    }
 
 
 def _arrays(pairs: Mapping[tuple[int, int], int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

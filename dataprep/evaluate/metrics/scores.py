@@ -169,7 +169,7 @@ class Figure:
 
     Attributes:
         chance: for choices and classes, what guesses reach.
-        majority: for choices and classes, what the most frequent gold answer reaches if it is given to every row.
+        majority: for choices and classes, what the most frequent gold answer reaches for all rows.
     """
 
     name: str
@@ -181,7 +181,7 @@ class Figure:
 
     @property
     def is_above(self) -> bool | None:
-        """Whether the interval begins above chance and majority; ``None`` without them."""
+        """True if the interval begins above chance and majority; ``None`` without them."""
         if self.chance is None or self.majority is None:
             return None
         return self.low > max(self.chance, self.majority)

@@ -12,7 +12,7 @@ from dataprep.core.errors import UsageError
 from dataprep.inspect.runs.reading import Run, read_run
 
 # Options about how a run is shown and saved. They change nothing that is compared.
-_NOT_COMPARED = ("save-every", "keep", "keep-checkpoints", "tensorboard")
+_NOT_COMPARED = ("save_every", "keep", "keep_checkpoints", "tensorboard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Line:
 
     @property
     def differs(self) -> bool:
-        """Whether not all runs have the same value."""
+        """True if not all runs have the same value."""
         return any(value != self.values[0] for value in self.values[1:])
 
 
@@ -145,7 +145,9 @@ def _of_training(runs: Sequence[Run]) -> Iterator[Line]:
     yield Line("training", "tokens a second", tuple(run.tokens_per_second for run in runs))
     memory = [max((line.get("memory_mb") or 0 for line in run.steps), default=0) for run in runs]
     yield Line("training", "peak memory in MB", tuple(value or None for value in memory))
-    yield Line("losses", "training, first", tuple(run.steps[0]["loss"] if run.steps else None for run in runs))
+    yield Line(
+        "losses", "training, first", tuple(run.steps[0]["loss"] if run.steps else None for run in runs)
+    )
     yield Line("losses", "training, last", tuple(line.get("loss") for line in last))
     measured = [[line["eval_loss"] for line in run.evaluations] for run in runs]
     yield from _if_any("losses", "evaluation, before", [found[0] if found else None for found in measured])
@@ -188,7 +190,9 @@ def _files(run: Run, part: str) -> str | None:
     found = data.get(part) if isinstance(data, Mapping) else None
     if not isinstance(found, list):
         return None
-    return ", ".join(f"{file.get('name')} ({str(file.get('sha256'))[:8]})" for file in found if isinstance(file, dict))
+    return ", ".join(
+        f"{file.get('name')} ({str(file.get('sha256'))[:8]})" for file in found if isinstance(file, dict)
+    )
 
 
 def _plain(value: Any) -> Any:

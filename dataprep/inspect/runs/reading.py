@@ -1,4 +1,4 @@
-"""Read a run's directory as far as it is there: of a finished run, one in progress, or one that ended early."""
+"""Read a run's directory as far as it is there: a run can be finished, in progress, or have ended early."""
 
 from __future__ import annotations
 

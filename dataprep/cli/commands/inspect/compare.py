@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dataprep.inspect.runs.comparing import RunComparison
 
 # Characters of a column with a run's values, and of the two columns before them.
-_COLUMN, _NAMES = 24, 40
+_COLUMN, _NAMES = 24, 50
 _DIGITS = {"losses": 4, "figures": 4, "options": 6}
 
 

@@ -92,9 +92,9 @@ def evaluate_classes(
 ) -> Evaluation:
     """Measure a classifier, or predicted classes, on a file of rows with labels.
 
-    The figures are accuracy, macro F1 over the classes that occur, and kappa: quadratic weighted if the classes
-    are numbers. Of a run of `train`, rows are read with the label, the maximum length and the truncation
-    of the run, so the figures are those that training reported. Rows without a label are dropped.
+    The figures are accuracy, macro F1 over the classes that occur, and kappa: quadratic weighted if the
+    classes are numbers. Of a run of `train`, rows are read with the label, the maximum length and the
+    truncation of the run, so the figures are those that training reported. Rows without a label are dropped.
 
     Args:
         path: rows with texts and labels, as `train` reads them.
@@ -158,11 +158,18 @@ def _name(row: Mapping[str, Any], key: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _row(item: ClassItem, gold: str, predicted: str, classes: Classes, probs: dict[str, float]) -> Any:
+def _row(
+    item: ClassItem, gold: str, predicted: str, classes: Classes, probs: dict[str, float] | None = None
+) -> tuple[Row, dict[str, Any]]:
     """Return a row with its scores, and its output row."""
     scored = Scored(predicted, {ACCURACY: float(predicted == gold)}, answers={ACCURACY: predicted})
     reference = Reference("classes", (gold,), classes.names)
-    line: dict[str, Any] = {"id": item.id, "source": item.source, "metric": "classes", "question": "\n".join(item.texts)}
+    line: dict[str, Any] = {
+        "id": item.id,
+        "source": item.source,
+        "metric": "classes",
+        "question": "\n".join(item.texts),
+    }
     line |= {"prediction": predicted, "extracted": predicted, "gold": [gold], "scores": scored.scores}
     line |= {"detail": None} | ({"probs": probs} if probs else {})
     return Row(item.source, reference, scored, contaminated=item.contaminated), line
@@ -193,9 +200,9 @@ class _Classifier:
 
         return _read_items(self._path, ledger, rejects, prepare, self._label, scorer.classes.names)
 
-    def score(self, rows: Iterator[Item], _: Evaluation) -> ScoredRows:
+    def score(self, rows: Iterator[Any], _: Evaluation) -> ScoredRows:
         """Yield rows with the most probable class, and all probabilities."""
-        items: list[Any] = list(rows)
+        items: list[ClassItem] = list(rows)
         classes = self._scorer.classes
         for item, probs in zip(items, self._probs([item.encoded for item in items]), strict=True):
             best = max(range(len(probs)), key=probs.__getitem__)
@@ -252,9 +259,9 @@ class _Predicted:
 
         return _read_items(self._path, ledger, rejects, prepare, self._settings.label)
 
-    def score(self, rows: Iterator[Item], done: Evaluation) -> ScoredRows:
+    def score(self, rows: Iterator[Any], done: Evaluation) -> ScoredRows:
         """Yield the rows that have a prediction."""
-        answered: list[tuple[Any, str | float]] = []
+        answered: list[tuple[ClassItem, str | float]] = []
         for item in rows:
             prediction = self._given.find(item)
             if prediction.text is None:
@@ -268,8 +275,8 @@ class _Predicted:
         classes = self._classes([gold for item, predicted in answered for gold in (item.gold, predicted)])
         for item, predicted in answered:
             with located(item.where):
-                names = (classes.names[classes.index(gold)] for gold in (item.gold, predicted))
-                yield _row(item, *names, classes, {})
+                gold, answer = (classes.names[classes.index(each)] for each in (item.gold, predicted))
+            yield _row(item, gold, answer, classes)
 
     def _classes(self, found: Sequence[str | float]) -> Classes:
         # The names of the probabilities include classes that no row has, and give their order.
