@@ -44,6 +44,7 @@ def test_the_commands_are_these():
         "card",
         "clean",
         "collect",
+        "compare",
         "convert",
         "datasets",
         "decontaminate",
