@@ -62,6 +62,7 @@ _HOMES = {
     "evaluate_classes": "train.objectives.soft_label.evaluating",
     "evaluate_file": "evaluate.evaluator",
     "export_files": "datasets.exchange.files",
+    "export_model": "models.gguf.exporting",
     "export_rationales": "answers.parse",
     "fetch": "datasets.download",
     "filter_files": "curate.filter",

@@ -69,6 +69,10 @@ COMMANDS = {
         "Score rows with a classifier that `dataprep train` made, or any of transformers.",
     ),
     "compare": ("inspect.compare:command", "Put training runs side by side."),
+    "export-model": (
+        "export_model:command",
+        "Export a student as a GGUF file, which llama.cpp and Ollama run.",
+    ),
     "view": ("inspect.view:command", "Look at the rows of files on a local web page."),
     "verify": (
         "inspect.manifests:verify_command",
