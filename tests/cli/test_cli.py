@@ -52,6 +52,7 @@ def test_the_commands_are_these():
         "diff",
         "evaluate",
         "export",
+        "export-model",
         "export-rationales",
         "fetch",
         "filter",
