@@ -131,6 +131,10 @@ def _lines(done: Trained) -> Iterator[str]:
     yield f"  training loss {first:.4f} → {last:.4f}" if first is not None else "  no step"
     if "eval_loss" in results:
         yield f"  evaluation loss {results['eval_loss_before']:.4f} → {results['eval_loss']:.4f}"
+    if best := results.get("best"):
+        yield f"  kept step {best['step']:,} of {results['steps']:,}: {best['metric']} {best['value']:.4f}"
+    if "planned_steps" in results:
+        yield f"  --patience ended the run before {results['planned_steps']:,} steps"
     # Each part of a combined loss, such as a teacher's, has its own figure.
     for name, value in results.items():
         if name.startswith("eval_loss_") and name != "eval_loss_before":
