@@ -121,7 +121,7 @@ class Scored:
     """The scores of a reply."""
 
     extracted: str | None  # the answer that was read from it, if any could be
-    scores: dict[str, float]  # by the names in `NAMES`
+    scores: dict[str, float]  # by the names in `NAMES`, or in `likelihood.NAMES`
     detail: str | None = None  # for a program, its outcome; for a choice, `CONTRADICTION`
     unread: tuple[str, ...] = ()  # the figures for which no answer could be read
     # By figure, the letter or class that it counts, if the row offers several.
@@ -194,7 +194,7 @@ class Result:
     source: str | None  # `None` if rows name none, `ALL` for all datasets of this metric together
     metric: Metric
     rows: int
-    figures: tuple[Figure, ...]  # in the order of `NAMES`
+    figures: tuple[Figure, ...]  # in the order of `NAMES`, or of `likelihood.NAMES`
     counts: dict[str, int] = field(default_factory=dict)  # unanswered rows, tokens, or programs by outcome
     unread: dict[str, int] = field(default_factory=dict)  # by figure, the replies from which it read nothing
     answers: dict[str, Baselines] = field(default_factory=dict)  # of choices and classes, by figure
@@ -315,7 +315,7 @@ class _Group:
             return _loss(source, self.values[LOSS], self.tokens, seed)
         if metric == "classes":
             return _classes(source, self.pairs, self.answers[ACCURACY], seed)
-        figures = [_figure(name, self.values[name], seed) for name in NAMES[metric]]
+        figures = [_figure(name, values, seed) for name, values in self.values.items()]
         for number, figure in enumerate(figures):
             if (found := self.answers.get(figure.name)) is not None:
                 figures[number] = replace(figure, chance=found.chance, majority=found.majority)
