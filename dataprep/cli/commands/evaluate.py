@@ -50,7 +50,8 @@ def command(
     mean loss per token in the loss. Classifiers and predicted classes: accuracy, macro F1, kappa, and the
     confusion. Each figure has a 95 % interval, by source; beside those of choices and classes stand chance
     and the share of the most frequent answer. A student of `dataprep train` is asked as its run records that
-    it was trained. The exit code is 1 if a row has no prediction. A MODEL needs `pip install 'dataprep[train]'`.
+    it was trained. The exit code is 1 if a row has no prediction. A MODEL needs
+    `pip install 'dataprep[train]'`.
 
     \b
     Examples:
