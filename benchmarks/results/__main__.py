@@ -1,7 +1,7 @@
 """Run experiments on real models and write ``docs/results.md``: ``python -m benchmarks.results [NAME…]``.
 
-Needs ``DATAPREP_REAL_DATA`` and ``DATAPREP_REAL_MODELS``. Figures are kept in ``.results/figures``: a run that
-was stopped measures only what is missing there.
+Needs ``DATAPREP_REAL_DATA`` and ``DATAPREP_REAL_MODELS``. Figures are kept in ``.results/figures``: a run
+that was stopped measures only what is missing there.
 """
 
 from __future__ import annotations
