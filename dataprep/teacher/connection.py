@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from dataprep.core.optional import require
 from dataprep.models.sampling import NEWER_FIELD
 from dataprep.teacher.journal.line import is_known
 from dataprep.teacher.pacing import retry_after
-from dataprep.teacher.protocol import Answer, Reply, RequestError, answers_of, error_body, error_of
+from dataprep.teacher.protocol import Answer, Reply, RequestError, answers_of, error_body, error_of, parsed
 from dataprep.teacher.settings import Endpoint
 
 if TYPE_CHECKING:
@@ -117,11 +117,22 @@ class Connection:
     # Only a local teacher uses the choices.
     async def ask(self, body: dict[str, Any], choices: Sequence[str] = ()) -> Reply:  # noqa: ARG002
         """Return the answers to a request; raise ``RequestError``, without the API key, if there is none."""
-        # The key is taken out of errors and of reasons in the server's own words. A model's words stay as
-        # they are: a key such as `anything` would change what is learned from them.
-        try:
+        # A model's words stay as they are: a key such as `anything` would change what is learned from them.
+        with self._redacting():
             answers, usage = await self._ask(body)
             return [self._without_key(answer) for answer in answers], usage
+
+    async def complete(self, body: dict[str, Any]) -> Any:
+        """Return a parsed reply of the older completions protocol; raise ``RequestError`` as ``ask`` does."""
+        with self._redacting():
+            return parsed(await self._content("/completions", body))
+
+    @contextmanager
+    def _redacting(self) -> Iterator[None]:
+        """Turn every error into a ``RequestError``, without the key in it or in the server's own words."""
+        try:
+            yield
+            return
         except RequestError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - whatever a server sends, it is one failed row
@@ -137,15 +148,19 @@ class Connection:
         return replace(answer, finish_reason=shown)
 
     async def _ask(self, body: dict[str, Any]) -> Reply:
+        if self._newer_field:
+            body = {NEWER_FIELD if name == "max_tokens" else name: value for name, value in body.items()}
+        return answers_of(await self._content("/chat/completions", body), tools=bool(body.get("tools")))
+
+    async def _content(self, path: str, body: dict[str, Any]) -> bytes:
         import httpx2
         import openai
 
-        if self._newer_field:
-            body = {NEWER_FIELD if name == "max_tokens" else name: value for name, value in body.items()}
         renamed = NEWER_FIELD in body
         try:
             async with asyncio.timeout(self._timeout):
-                return answers_of((await self._post(body)).content, tools=bool(body.get("tools")))
+                content: bytes = (await self._post(path, body)).content
+                return content
         except openai.APIStatusError as error:
             raise self._status_error(error.response, renamed) from None
         except openai.APITimeoutError as error:
@@ -177,7 +192,7 @@ class Connection:
             return [str(model["id"]) for model in orjson.loads(reply.content)["data"]] or None
         return None
 
-    async def _post(self, body: dict[str, Any]) -> httpx2.Response:
+    async def _post(self, path: str, body: dict[str, Any]) -> httpx2.Response:
         import httpx2
 
         if all(load >= POOL for load in self._load):
@@ -188,7 +203,7 @@ class Connection:
         try:
             # The body is sent and the reply returned as they are: the client's models would take most of the
             # time of a request.
-            reply = await self._clients[number].post("/chat/completions", cast_to=httpx2.Response, body=body)
+            reply = await self._clients[number].post(path, cast_to=httpx2.Response, body=body)
             assert isinstance(reply, httpx2.Response)
             return reply
         finally:
