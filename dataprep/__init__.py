@@ -63,6 +63,7 @@ _HOMES = {
     "diff_files": "inspect.diff.files",
     "evaluate_file": "evaluate.evaluator",
     "export_files": "datasets.exchange.files",
+    "export_model": "models.gguf.exporting",
     "export_rationales": "answers.parse",
     "fetch": "datasets.download",
     "filter_files": "curate.filter",

@@ -46,6 +46,7 @@ from dataprep.curate.dedup import dedup_files as dedup_files
 from dataprep.inspect.diff.files import diff_files as diff_files
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
+from dataprep.models.gguf.exporting import export_model as export_model
 from dataprep.answers.parse import export_rationales as export_rationales
 from dataprep.datasets.download import fetch as fetch
 from dataprep.curate.filter import filter_files as filter_files

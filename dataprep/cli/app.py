@@ -66,6 +66,10 @@ COMMANDS = {
         "train:predict_command",
         "Score rows with a classifier that `dataprep train` made, or any of transformers.",
     ),
+    "export-model": (
+        "export_model:command",
+        "Export a student as a GGUF file, which llama.cpp and Ollama run.",
+    ),
     "view": ("inspect.view:command", "Look at the rows of files on a local web page."),
     "verify": (
         "inspect.manifests:verify_command",

@@ -44,6 +44,9 @@ def draw_curve(run_dir: RunDir) -> Path | None:
             "marker": "o",
         }
         axes.plot(*zip(*measured, strict=True), color=EVALUATION, label="evaluation rows", **line)
+    if best := next((line["best"] for line in reversed(lines) if "best" in line), None):
+        label = f"kept: step {best['step']:,}, {best['metric']} {best['value']:.4f}"
+        axes.axvline(best["step"], color=INK, linestyle=":", linewidth=1, label=label)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     low, high = curve_scale(steps, measured)

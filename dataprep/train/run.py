@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from dataprep.train.run_dir import (
 if TYPE_CHECKING:
     from dataprep.train.distributed import World
     from dataprep.train.objective import TrainContext
+    from dataprep.train.trainer import Trainer
 
 # The student. The other files of a run hold times, and differ between two runs.
 _STUDENT = (
@@ -110,6 +112,16 @@ def train(
     # The first rows are read before torch is imported: an error in them is reported within a second.
     is_local = not any(map(is_url, [*paths, *eval_paths]))
     chosen = _Chosen.of(paths, eval_paths, options, rejects) if is_local else None
+    if options.cross_fit is not None:
+        from dataprep.train.cross_fit import check_cross_fit, train_folds
+
+        place = _run_path(output, root, resume=resume)
+        check_cross_fit([*paths, *eval_paths, place])
+        assert chosen is not None  # all files are on this machine
+        fold = partial(train, resume=resume, workers=workers, on_metrics=on_metrics, log=log)
+        data_of = chosen.paths, chosen.eval_paths
+        results = train_folds(fold, *data_of, place, options, rejects, log or _ignore, resume=resume)
+        return Trained(Path(place), chosen.spec.name, results)
 
     from dataprep.train.distributed import processes
     from dataprep.train.machines import machine_folder
@@ -163,8 +175,9 @@ class _Chosen:
         read, eval_read = ([part for path in each for part in _files(path)] for each in (paths, eval_paths))
         unchanged = Unchanged([*read, *eval_read])
         spec = choose_objective(read, options, eval_read, skip_bad=rejects is not None)
-        if options.qat is not None and not eval_read:
-            raise UsageError("--qat compares losses on evaluation rows: give --eval FILE")
+        if not eval_read and (options.qat is not None or options.keep_best is not None):
+            flag = "--qat compares losses" if options.qat is not None else "--keep-best compares steps"
+            raise UsageError(f"{flag} on evaluation rows: give --eval FILE")
         return cls(read, eval_read, spec, unchanged)
 
 
@@ -197,10 +210,11 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
     import torch
 
     from dataprep.train import quantization
+    from dataprep.train.evaluation import settle_keep_best
     from dataprep.train.lora import add_lora
     from dataprep.train.machines import check_same
     from dataprep.train.objective import facts_of
-    from dataprep.train.trainer import Trainer
+    from dataprep.train.trainer import BatchSampler, Trainer
 
     options, world, run_dir = context.options, context.world, context.run_dir
     start = scheme = None
@@ -214,6 +228,10 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
             raise UsageError("--fsdp shards the model among processes: start several with torchrun")
         student: Any = objective_class.load_model(context)
         objective = objective_class(student, objective_class.load_dataset(context, student), context)
+        if options.keep_best is not None:
+            sampler = BatchSampler.of(objective.data.train, options, world)
+            context = settle_keep_best(objective, sampler.steps, sampler.steps_per_epoch)
+            objective.context = context
         # After the objective: peft changes how gradient checkpointing treats the embeddings, which must be
         # enabled by then.
         lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
@@ -237,7 +255,7 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
         torch.manual_seed(options.seed + world.rank)
         trainer = Trainer(objective, context, start=start)
         trainer.run(resume=resume)
-        results = _saved(spec, objective, facts, scheme, trainer.failure) if world.first else {}
+        results = _saved(spec, objective, facts, scheme, trainer) if world.first else {}
     return _agreed(world, results)
 
 
@@ -259,7 +277,7 @@ def _finished(context: TrainContext, results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _saved(
-    spec: ObjectiveSpec, objective: Any, facts: dict[str, Any], scheme: Any, failure: Exception | None
+    spec: ObjectiveSpec, objective: Any, facts: dict[str, Any], scheme: Any, trainer: Trainer
 ) -> dict[str, Any]:
     """Save a trained student; then measure it, and write what the run shows of itself."""
     from dataprep.train import quantization
@@ -269,10 +287,12 @@ def _saved(
     options, run_dir = context.options, context.run_dir
     with run_dir.saving() as folder:
         objective.student.save(folder)
-    if failure is not None:
+    if trainer.failure is not None:
         run_dir.publish()
-        raise failure
+        raise trainer.failure
     results = run_dir.summary()
+    if warnings := trainer.evaluator.warnings:
+        results["warnings"] = [*warnings]
     measurements = {"sample and metrics": objective.results}
     if options.qat is not None:
         measurements["comparison of quantized students"] = lambda: {

@@ -32,6 +32,7 @@ OTHERS = (
     "lint-tokens",
     "stats",
     "export-rationales",
+    "export-model",
     "generate",
     "collect",
     "review",
@@ -65,6 +66,9 @@ UNREACHED = {
         "it marks the words that `diff` compares, and pairs no rows",
     ),
     ("models.decoding", "--temperature"): (("evaluate",), "a request of `generate`"),
+    ("models.student", "--chat-format"): (("export-model",), "it reads no shards"),
+    ("models.student", "--tokenizer"): (("export-model",), "it makes no preset"),
+    ("tokens.formats.named", "--chat-format"): (("export-model",), "it writes no conversations"),
     ("models.sampling", "--model"): (ALL, "the settings of `generate`"),
     ("models.sampling", "--temperature"): (ALL, "the settings of `generate`"),
     ("models.sampling", "--tools"): (ALL, "the settings of `generate`"),
@@ -74,11 +78,11 @@ UNREACHED = {
         "a warning about a setting of `generate`",
     ),
     ("tokens.formats.model_template", "--date"): (
-        ("generate", "predict"),
+        ("generate", "predict", "export-model"),
         "they give no date",
     ),
     ("tokens.formats.jinja", "--split-thinking"): (
-        ("generate", "evaluate", "predict"),
+        ("generate", "evaluate", "predict", "export-model"),
         "a row of training; requests are asked as they are",
     ),
     ("tokens.options", "--pack"): (ALL, "only `tokenize` packs with these options"),
@@ -91,8 +95,8 @@ UNREACHED = {
     ("tokens.shards.reading", "--pack"): (ALL, "they read documents"),
     ("tokens.tokenizers.base", "--chat-format"): (ALL, "commands without the flag write no conversations"),
     ("tokens.tokenizers.training", "--vocab-size"): (
-        ("train",),
-        "`train` shrinks its vocabulary",
+        ("train", "export-model"),
+        "`train` shrinks its vocabulary, and the other trains none",
     ),
     ("train.distributed", "--nproc-per-node"): (ALL, "a flag of torchrun"),
 }

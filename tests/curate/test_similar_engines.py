@@ -150,7 +150,7 @@ def test_a_worker_of_each_kind_is_killed(data, case):
 @pytest.mark.cluster
 @pytest.mark.medium
 @pytest.mark.usefixtures("small_parts")
-@pytest.mark.parametrize("case", WORKS)
+@pytest.mark.parametrize("case", ["dedup", pytest.param("near", marks=pytest.mark.slow)])
 def test_a_worker_of_each_kind_is_killed_on_a_cluster(cluster, data, case):
     """Ray does its work again, and makes lost pieces again."""
     expected = repeated(case, "here")
@@ -187,7 +187,7 @@ def rows_of(parts):
 
 
 @pytest.mark.cluster
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_node_is_killed_between_rounds(cluster, data, monkeypatch):
     """What it held is made again: digests, shingles, and parts of the buckets."""
     monkeypatch.setenv(CHUNK_VARIABLE, "300000")  # pieces above 100 kB stay on the nodes
@@ -227,7 +227,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.cluster
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_driver_is_killed_and_started_again(cluster, data):
     """The parts that are written are not written again."""
     expected = repeated("near", "here")

@@ -135,6 +135,7 @@ def start(tmp_path, code, *arguments, **variables):
     )
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_can_be_started_again(cluster, tmp_path, marks):
     """With another number of workers; it joins no part a second time that was recorded."""
     rows = numbered_rows(1500, 60)

@@ -207,7 +207,7 @@ def test_a_node_is_lost(cluster, source, tmp_path):
 
 
 @pytest.mark.cluster
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_killed_driver_of_a_cluster(cluster, source, tmp_path):
     """The cluster ends its workers; processes of this machine go on with what they have left."""
     tokenize(source, tmp_path / "local", pack=512)

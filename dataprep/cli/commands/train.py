@@ -131,6 +131,10 @@ def _lines(done: Trained) -> Iterator[str]:
     yield f"  training loss {first:.4f} → {last:.4f}" if first is not None else "  no step"
     if "eval_loss" in results:
         yield f"  evaluation loss {results['eval_loss_before']:.4f} → {results['eval_loss']:.4f}"
+    if best := results.get("best"):
+        yield f"  kept step {best['step']:,} of {results['steps']:,}: {best['metric']} {best['value']:.4f}"
+    if "planned_steps" in results:
+        yield f"  --patience ended the run before {results['planned_steps']:,} steps"
     # Each part of a combined loss, such as a teacher's, has its own figure.
     for name, value in results.items():
         if name.startswith("eval_loss_") and name != "eval_loss_before":
@@ -158,6 +162,12 @@ def predict_command(
     *,
     model: str = argument(..., "student.safetensors, a run's directory, or a classifier's.", "MODEL"),
     inputs: list[str] = argument(..., "Files of rows; - for standard input.", "FILE..."),
+    others: list[str] | None = flag(
+        None,
+        "Another model to average the probabilities with; can be repeated.",
+        "--with",
+        "MODEL",
+    ),
     output: Output = None,
     options: From[PredictOptions],
     rejects: Rejects = None,
@@ -168,12 +178,15 @@ def predict_command(
 
     Every row keeps its fields and gets `prediction`, the most probable class, and `probs`, the probability
     of each. So the rows can go straight back into `dataprep train`: whatever scored them is the teacher of
-    the next student.
+    the next student. Training rows need teachers that have not seen them: `train --cross-fit` makes such
+    teachers, and --cross-fit uses them.
 
     \b
     Examples:
       dataprep predict scorer/student.safetensors answers.csv -o scored.jsonl
-      dataprep predict teacher/ train.jsonl -o soft.jsonl && dataprep train soft.jsonl -o student
+      dataprep predict teacher/ unlabelled.jsonl -o soft.jsonl && dataprep train soft.jsonl -o student
+      dataprep predict --cross-fit teachers/ train.jsonl -o soft.jsonl
+      dataprep predict minilm/ --with scorer/ answers.csv -o scored.jsonl
       cat rows.jsonl | dataprep predict scorer - | head
     """
     from dataprep.train.objectives.soft_label.predicting import predict_files
@@ -181,7 +194,12 @@ def predict_command(
     chosen = options()
     with bytes_bar("predict", inputs, 1, quiet or as_json) as advance:
         ledger = predict_files(
-            model, inputs, output or "-", options=chosen, rejects=rejects, progress=advance
+            [model, *(others or [])],
+            inputs,
+            output or "-",
+            options=chosen,
+            rejects=rejects,
+            progress=advance,
         )
     summary = Summary("predict", quiet=quiet, as_json=as_json)
     summary.add("predict", ledger, output)

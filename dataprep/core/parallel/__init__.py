@@ -5,9 +5,10 @@ to an outcome. Outcomes come back in the order of the blocks, so the same bytes 
 workers.
 """
 
-from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
-from dataprep.core.parallel.engines import Engine, backend_for, cluster, current, engine
-from dataprep.core.parallel.exchanging import exchange
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dataprep.core.parallel.engines import LOCAL, Engine, backend_for, cluster, current, engine
 from dataprep.core.parallel.folding import (
     Fold,
     LineNumbers,
@@ -16,7 +17,6 @@ from dataprep.core.parallel.folding import (
     refuse_empty,
     refuse_unreadable,
 )
-from dataprep.core.parallel.nodes import check_nodes
 from dataprep.core.parallel.operators import (
     UNPARSED,
     Failure,
@@ -42,4 +42,26 @@ from dataprep.core.parallel.runner import (
     run_operator,
     workers_for,
 )
-from dataprep.core.parallel.tasks import Bisection, run
+
+if TYPE_CHECKING:
+    from dataprep.core.parallel.backends import Backend, Inline, Processes
+    from dataprep.core.parallel.exchanging import exchange
+    from dataprep.core.parallel.nodes import check_nodes
+    from dataprep.core.parallel.tasks import Bisection, run
+
+# Imported when they are first used: a run in one process starts without them.
+_HOMES = {
+    "Backend": "backends",
+    "Bisection": "tasks",
+    "Inline": "backends",
+    "Processes": "backends",
+    "check_nodes": "nodes",
+    "exchange": "exchanging",
+    "run": "tasks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -24,9 +24,6 @@ from dataprep.core.parallel.processes import DeadWorker, WorkerProcess, end_all
 Work = Callable[[Any], Any]
 Join = Callable[[int, Iterator[Any]], Any]
 
-LOCAL = "local"
-"""The address of a cluster that is started on this machine, and stopped at the end."""
-
 REPEATS = 3
 """How often a task is repeated whose worker died; then the task is taken to be the reason."""
 
@@ -64,7 +61,7 @@ class Backend(Protocol):
         """Number of tasks that run at the same time."""
 
     def open(self, work: Work, /) -> AbstractContextManager[Crew]:
-        """Return workers for a function; at the end of the context their unfinished tasks are dropped."""
+        """Return workers for a function; at the end of the context unfinished tasks count for nothing."""
 
     def keeping(self, split: Work, buckets: int, /) -> AbstractContextManager[Kept]:
         """Keep the pieces that a function makes, ``buckets`` of them a task, until the end of the context.

@@ -9,14 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dataprep.core.errors import UsageError
 from dataprep.core.io import forget_work
 from dataprep.core.io.stores import is_shared
 from dataprep.core.optional import require
 from dataprep.core.options import check_whole
-from dataprep.core.parallel.backends import LOCAL, Backend, Inline, Processes
 from dataprep.core.urls import without_credentials
+
+if TYPE_CHECKING:
+    from dataprep.core.parallel.backends import Backend
+
+LOCAL = "local"
+"""The address of a cluster that is started on this machine, and stopped at the end."""
 
 
 @dataclass
@@ -43,7 +49,7 @@ class Engine:
             assert self.cluster is not None, "an engine without a cluster has no backend of its own"
             from dataprep.core.parallel.on_ray import connect
 
-            self._connected = connect(self.cluster, self.workers)
+            self._connected = connect(None if self.cluster == LOCAL else self.cluster, self.workers)
         return self._connected
 
     def check(self, source: str | None, place: str | None) -> None:
@@ -118,6 +124,8 @@ def backend_for(workers: int) -> Backend:
     present = current()
     if present is not None and present.cluster is not None:
         return present.backend
+    from dataprep.core.parallel.backends import Inline, Processes
+
     return Processes(workers) if workers > 1 else Inline()
 
 

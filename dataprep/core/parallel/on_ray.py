@@ -41,7 +41,7 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dataprep.core.errors import UsageError, WorkerError, first_line
-from dataprep.core.parallel.backends import LOCAL, REPEATS, Crew, Ended, Join, Kept, Work
+from dataprep.core.parallel.backends import REPEATS, Crew, Ended, Join, Kept, Work
 from dataprep.core.parallel.guards import none_left, sigterm_as_before, silent_threads
 from dataprep.core.parallel.pool import available_cores
 from dataprep.core.parallel.processes import DeadWorker, portable
@@ -52,8 +52,8 @@ _NODE_SECONDS = 60  # a node that does not answer for so long is reported
 _KNOWN_SECONDS = 5  # for so long the number of the cluster's processors is taken as known
 
 
-def connect(address: str, workers: int | None) -> Ray:
-    """Connect to a cluster, or start one on this machine if the address is ``LOCAL``.
+def connect(address: str | None, workers: int | None) -> Ray:
+    """Connect to a cluster, or start one on this machine if there is no address.
 
     ``auto`` is the cluster of which this machine is a node.
 
@@ -62,7 +62,7 @@ def connect(address: str, workers: int | None) -> Ray:
     """
     if address == "auto":
         address = _address_here()
-    if address != LOCAL:
+    if address is not None:
         _check_address(address)
     if ray.is_initialized():  # a library's user has done it, and will end it
         return Ray(workers, ours=False)
@@ -71,15 +71,16 @@ def connect(address: str, workers: int | None) -> Ray:
     return Ray(workers, ours=True)
 
 
-def _start(address: str, workers: int | None) -> None:
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "address": address}
-    if address == LOCAL:
-        # Without an address, Ray would take the cluster of its address file, which may have crashed.
+def _start(address: str | None, workers: int | None) -> None:
+    # Without any address, Ray would take the cluster of its address file, which may have crashed.
+    place = address or "local"
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "address": place}
+    if address is None:
         options |= {"num_cpus": workers or available_cores(), "include_dashboard": False}
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        raise UsageError(f"--cluster {address}: cannot be reached: {first_line(error)}") from None
+        raise UsageError(f"--cluster {place}: cannot be reached: {first_line(error)}") from None
 
 
 def _address_here() -> str:
@@ -126,11 +127,9 @@ class Ray:
     @contextmanager
     def open(self, work: Work, /) -> Iterator[Crew]:
         """Yield workers of the cluster for a function."""
-        crew = _Crew(work, self._workers)
-        try:
-            yield crew
-        finally:
-            crew.cancel()
+        # Tasks that are begun at the end run on, and their results are dropped. Cancelling a task in the
+        # moment in which it begins makes Ray abort this process (2.60: "complete task that was not pending").
+        yield _Crew(work, self._workers)
 
     @contextmanager
     def keeping(self, split: Work, buckets: int, /) -> Iterator[Kept]:
@@ -207,13 +206,6 @@ class _Crew:
         except RayError as failure:
             result, error = None, _translated(failure)
         return Ended(handle, (result, pieces) if pieces else result, error)
-
-    def cancel(self) -> None:
-        self._queue.clear()
-        for reference in self._running:
-            with suppress(RayError, TypeError):  # it has ended, or its cluster has
-                ray.cancel(reference)
-        self._running.clear()
 
     def _feed(self) -> None:
         # Ray itself begins as many as there are processors: a limit is the user's.

@@ -122,7 +122,7 @@ _ALL = (
         target="soft_label.objective:SoftLabelObjective",
         rows="rows with a text, and a label or probabilities ('probs')",
         matches=_is_judged,
-        options=("alpha", "temperature", "fields", "label", "classes"),
+        options=("alpha", "temperature", "fields", "label", "classes", "cross_fit", "fold_by"),
         preset="tiny",
         learning_rate=_classifier_rate,
     ),

@@ -170,6 +170,17 @@ def test_a_node_that_holds_pieces_is_killed(cluster, backend):
     assert sorted(results) == alone
 
 
+def test_the_end_of_an_unfinished_run_ends_nothing_else(backend):
+    """Tasks in the moment of their beginning, of which nobody wants the results any more."""
+    chance = random.Random(0)
+    for _ in range(100):
+        with backend.open(works.delayed) as crew:
+            for _ in range(2 * NODES):
+                crew.submit(("", chance.random() * 0.004))
+            crew.wait()
+    assert dict(run(works.squared, range(4), backend=backend)) == {0: 0, 1: 1, 2: 4, 3: 9}
+
+
 def test_a_line_that_ends_its_worker_is_found(backend, tmp_path):
     """One of 4,000, with few deaths; all others are done."""
     log, poison = tmp_path / "log", 2_345
@@ -261,6 +272,7 @@ def test_a_local_cluster_leaves_no_process(tmp_path, end):
         assert err.rstrip().endswith(b"KeyboardInterrupt")
 
 
+@pytest.mark.slow
 def test_lost_nodes_are_not_reported_on_standard_output(cluster, tmp_path):
     """Rows can go there. What Ray's own code writes on standard error is left."""
     with start(tmp_path, cluster.address, "40") as program:

@@ -16,6 +16,7 @@ from dataprep.core.jsonl import to_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
 from dataprep.train.objective import check_max_length
+from dataprep.train.objectives.soft_label.ensemble import Member, load_ensemble
 from dataprep.train.objectives.soft_label.rows import (
     COLUMN,
     Encoded,
@@ -27,9 +28,12 @@ from dataprep.train.objectives.soft_label.rows import (
 )
 from dataprep.train.options import PredictOptions
 
+# A classifier's number, its share of the mean, and a row's texts as it reads them.
+_Task = tuple[int, float, Encoded]
+
 
 def predict_files(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     inputs: Sequence[str | Path],
     output: str | Path = files.STDIO,
     *,
@@ -42,7 +46,8 @@ def predict_files(
     In CSV and TSV the probabilities are columns `prob_CLASS`.
 
     Args:
-        model: a small network's file, the directory of a run, or a classifier's directory.
+        model: a small network's file, the directory of a run, or a classifier's directory; of several, the
+            rows get the mean of the probabilities.
         inputs: files of rows in any format; `-` is standard input.
         output: the file for the rows.
         options: the options.
@@ -69,11 +74,10 @@ def predict_files(
     for path in paths:
         files.check_input(path)
     flat = files.format_of(output).kind in ("csv", "tsv")
-    # It imports torch, which may be missing.
-    from dataprep.train.objectives.soft_label.classifier import load_scorer
-
+    models = [model] if isinstance(model, str | Path) else list(model)
     with quiet():
-        operator, ledger = Scoring(load_scorer(str(model)), options, flat=flat), Ledger()
+        members = load_ensemble([*map(str, models)], cross_fit=options.cross_fit)
+        operator, ledger = Scoring(members, options, flat=flat), Ledger()
     blocks = chain.from_iterable(files.read_row_blocks(path) for path in paths)
     with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         engine.run_into(blocks, operator, out, ledger, bad, paths=paths, progress=progress)
@@ -84,19 +88,26 @@ def predict_files(
 class Scoring:
     """The operator of `predict`: adds predictions to a block of rows."""
 
-    def __init__(self, scorer: Scorer, options: PredictOptions, *, flat: bool = False) -> None:
+    def __init__(
+        self, scorer: Scorer | Sequence[Member], options: PredictOptions, *, flat: bool = False
+    ) -> None:
         import torch
 
         if options.device == "cuda" and not torch.cuda.is_available():
             raise UsageError("--device cuda: torch finds no GPU; leave the option out to use the CPU")
-        self._scorer, self._options, self._flat = scorer, options, flat
-        self._fields = options.fields or scorer.fields
-        self._limit = check_max_length(options.max_length, scorer.context_length)
-        names = scorer.classes.names
+        self._members = [Member([scorer])] if isinstance(scorer, Scorer) else scorer
+        self._options, self._flat = options, flat
+        self._scorers = [scorer for member in self._members for scorer in member.scorers]
+        classes = self._scorers[0].classes
         # Classes that are numbers are written as numbers.
-        self._names = [orjson.loads(name) for name in names] if scorer.classes.ordered else [*names]
-        self._columns = [COLUMN + name for name in names]
-        scorer.model.to(options.device).eval()
+        self._classes = classes.names
+        self._names = [orjson.loads(name) for name in classes.names] if classes.ordered else [*classes.names]
+        self._columns = [COLUMN + name for name in classes.names]
+        # The columns of each model's probabilities, in the order of the first model's classes.
+        self._orders = [[*map(scorer.classes.names.index, classes.names)] for scorer in self._scorers]
+        for model in self._scorers:
+            check_max_length(options.max_length, model.context_length)
+            model.model.to(options.device).eval()
 
     def __call__(self, block: files.Block) -> engine.Outcome:
         """Score a block's rows in batches."""
@@ -104,7 +115,7 @@ class Scoring:
         read.outcome.put(b"".join(self._scored(read.rows)))
         return read.outcome
 
-    def _take(self, row: dict[str, Any]) -> tuple[dict[str, Any], Encoded]:
+    def _take(self, row: dict[str, Any]) -> tuple[dict[str, Any], list[_Task]]:
         options = self._options
         probs = self._columns if self._flat else [options.probs]
         if existing := [field for field in (options.prediction, *probs) if field in row]:
@@ -113,28 +124,48 @@ class Scoring:
                 advice = "name others with --prediction and --probs, or write .jsonl"
             raise RowError(f"field {existing[0]!r} exists already", advice)
         to_line(row)  # refuses, before the work, a row that could not be written with its scores
-        texts = texts_of(row, self._fields or usual_fields(row))
-        return row, self._scorer.encode_within(texts, self._limit, options.truncation)
+        tasks, first = [], 0
+        for member in self._members:
+            fields = options.fields or member.scorers[0].fields or usual_fields(row)
+            texts = texts_of(row, fields)
+            numbers = member.numbers_for(texts)
+            share = 1 / len(numbers) / len(self._members)
+            for number in numbers:
+                scorer = member.scorers[number]
+                limit = options.max_length or scorer.context_length
+                encoded = scorer.encode_within(texts, limit, options.truncation)
+                tasks.append((first + number, share, encoded))
+            first += len(member.scorers)
+        return row, tasks
 
-    def _scored(self, rows: list[tuple[dict[str, Any], Encoded]]) -> list[bytes]:
+    def _scored(self, rows: list[tuple[dict[str, Any], list[_Task]]]) -> list[bytes]:
         size = self._options.batch_size
-        lines = [b""] * len(rows)
-        # Rows of similar length in one batch need little padding.
-        order = sorted(range(len(rows)), key=lambda number: length(rows[number][1]))
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
-            for index, probs in zip(batch, self._probs([rows[index][1] for index in batch]), strict=True):
-                lines[index] = self._line(rows[index][0], probs)
-        return lines
+        totals = [[0.0] * len(self._names) for _ in rows]
+        for number, order in enumerate(self._orders):
+            tasks = [
+                (index, share, encoded)
+                for index, (_, given) in enumerate(rows)
+                for scorer, share, encoded in given
+                if scorer == number
+            ]
+            # Rows of similar length in one batch need little padding.
+            tasks.sort(key=lambda task: length(task[2]))
+            for start in range(0, len(tasks), size):
+                batch = tasks[start : start + size]
+                found = self._probs(self._scorers[number], [encoded for *_, encoded in batch])
+                for (index, share, _), probs in zip(batch, found, strict=True):
+                    total = totals[index]
+                    for place, column in enumerate(order):
+                        total[place] += share * probs[column]
+        return [self._line(row, probs) for (row, _), probs in zip(rows, totals, strict=True)]
 
-    def _probs(self, texts: list[Encoded]) -> list[list[float]]:
+    def _probs(self, scorer: Scorer, texts: list[Encoded]) -> list[list[float]]:
         import torch
 
-        collated = self._scorer.collate(texts)
-        tensors = {name: tensor.to(self._options.device) for name, tensor in collated.items()}
+        tensors = {name: tensor.to(self._options.device) for name, tensor in scorer.collate(texts).items()}
         with torch.inference_mode():
             # In float64, so that the probabilities add up to 1 after rounding.
-            probs: list[list[float]] = logits_of(self._scorer.model, tensors).double().softmax(-1).tolist()
+            probs: list[list[float]] = logits_of(scorer.model, tensors).double().softmax(-1).tolist()
         return probs
 
     def _line(self, row: dict[str, Any], probs: list[float]) -> bytes:
@@ -145,5 +176,5 @@ class Scoring:
         if self._flat:
             row |= dict(zip(self._columns, rounded, strict=True))
         else:
-            row[self._options.probs] = dict(zip(self._scorer.classes.names, rounded, strict=True))
+            row[self._options.probs] = dict(zip(self._classes, rounded, strict=True))
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)

@@ -135,6 +135,7 @@ class JudgedRow:
     gold: Gold
     teacher: Teacher | None
     text: bytes = b""
+    fields: Mapping[str, Any] | None = None  # all of them, where the caller asked for them
 
 
 def usual_fields(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -226,10 +227,12 @@ def judged_rows(
     known: Sequence[str] = (),
     rejects: Rejects | None = None,
     ledger: Ledger | None = None,
+    whole: bool = False,
 ) -> Iterator[JudgedRow]:
     """Read the rows of files; the text is in `fields`, by default the usual ones of each file's first row.
 
-    `known` are the classes if they are named, `rejects` gets bad rows, and `ledger` counts rows.
+    `known` are the classes if they are named, `rejects` gets bad rows, `ledger` counts rows, and with `whole`
+    the rows come with all of their fields.
     """
     # By each file's first row: files of one run can name their fields differently.
     used: dict[str, Sequence[str]] = {}
@@ -242,7 +245,7 @@ def judged_rows(
         gold, teacher = gold_of(row, label, known), teacher_of(row)
         if gold is None and teacher is None:
             raise RowError("nothing to learn", "expected a label, a score or probabilities")
-        return JudgedRow(where, texts, gold, teacher, text)
+        return JudgedRow(where, texts, gold, teacher, text, row if whole else None)
 
     yield from read_with(read, paths, rejects or Rejects(None), Ledger() if ledger is None else ledger)
 

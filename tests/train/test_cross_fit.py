@@ -1,0 +1,187 @@
+"""Teachers of folds: who has seen which row, what a stop costs, and the mean of several models."""
+
+import json
+
+import pytest
+import torch
+
+from dataprep import PredictOptions, predict_files, read_rows
+from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.train.cross_fit import assign_folds
+from dataprep.train.objectives.soft_label.classifier import load_scorer
+from dataprep.train.objectives.soft_label.ensemble import digest_of, read_folds
+from dataprep.train.objectives.soft_label.rows import judged_rows, logits_of
+from dataprep.train.options import TrainOptions
+from dataprep.train.run import train
+from tests.helpers import write_jsonl
+
+WORDS = ("bad", "fair", "good")
+CROSS_FIT = PredictOptions(cross_fit=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks this small are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def judged(count):
+    """Rows whose first word is their label; four rows by each author, and each text twice."""
+    return [
+        {"id": n, "text": f"{WORDS[n % 3]} work {n % (count // 2)}", "label": WORDS[n % 3], "author": n // 4}
+        for n in range(count)
+    ]
+
+
+def run(data, output, held_out=(), *, resume=False, on_metrics=None, **options):
+    """A short run on the CPU."""
+    chosen = {"steps": 6, "batch_size": 8, "save_every": 0, "precision": "float32"} | options
+    return train(data, held_out, output, options=TrainOptions(**chosen), resume=resume, on_metrics=on_metrics)
+
+
+def read(path):
+    """The rows of a file."""
+    return [row for _, row in read_rows(str(path))]
+
+
+def probs_of(folder, text):
+    """The probabilities of one classifier for a text."""
+    scorer = load_scorer(str(folder))
+    scores = logits_of(scorer.model, scorer.collate([scorer.encode([text])])).softmax(-1)[0]
+    return dict(zip(scorer.classes.names, scores.tolist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory):
+    """The directory of a cross-fit run with three folds, and its rows."""
+    folder = tmp_path_factory.mktemp("teachers")
+    data = write_jsonl(folder / "rows.jsonl", judged(48))
+    results = run(data, folder / "run", cross_fit=3).results
+    assert results["steps"] == 3 * 6
+    assert results["metrics"]["rows"] == 48
+    return folder / "run", data
+
+
+def test_a_row_gets_the_probabilities_of_the_teacher_that_has_not_seen_it(teachers, tmp_path):
+    """By its text, also in another file and format; a new row gets the mean of all teachers."""
+    folder, data = teachers
+    new = {"text": "good and new"}
+    rows = write_jsonl(tmp_path / "in.jsonl", [*({"text": row["text"]} for row in judged(48)[:6]), new])
+    predict_files(folder, [rows], tmp_path / "out.jsonl", options=CROSS_FIT)
+    count, folds = read_folds(folder)
+    *known, last = read(tmp_path / "out.jsonl")
+    for row in known:
+        fold = folds[digest_of([row["text"]])]
+        seen = {row["text"] for k in range(count) if k != fold for row in read(folder / f"rows/{k}.jsonl")}
+        assert row["text"] not in seen
+        assert row["probs"] == pytest.approx(probs_of(folder / f"fold-{fold}", row["text"]), rel=1e-4)
+    each = [probs_of(folder / f"fold-{k}", new["text"]) for k in range(count)]
+    mean = {name: sum(found[name] for found in each) / count for name in each[0]}
+    assert last["probs"] == pytest.approx(mean, rel=1e-4)
+    assert all(folds[digest_of([row["text"]])] in range(count) for row in read(data))
+
+
+def test_a_stopped_run_does_not_train_finished_folds_again(teachers, tmp_path):
+    """The second half trains what was missing, and all teachers are those of a run that was never stopped."""
+    folder, data = teachers
+    seen = []
+
+    def stop(line):
+        if "loss" in line:
+            seen.append(line)
+            if len(seen) == 8:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path / "run", cross_fit=3, on_metrics=stop)
+    with pytest.raises(UsageError, match=r"has no folds\.json"):
+        predict_files(tmp_path / "run", [data], tmp_path / "out.jsonl", options=CROSS_FIT)
+    assert len(seen) == 8
+    run(data, tmp_path / "run", cross_fit=3, resume=True, on_metrics=seen.append)
+    # The second teacher begins again, since it had no checkpoint; the first one is done.
+    assert len([line for line in seen[8:] if "loss" in line]) == 12
+    for name in ("fold-0", "fold-1", "fold-2"):
+        one, other = (load_scorer(str(path / name)).model.state_dict() for path in (folder, tmp_path / "run"))
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_folds_keep_equal_texts_and_groups_together(tmp_path):
+    """Sizes differ by less than a group; a text that two authors wrote joins their rows; the seed decides."""
+    rows = list(judged_rows([str(write_jsonl(tmp_path / "rows.jsonl", judged(48)))], whole=True))
+    plain = assign_folds(rows, 4, None, 0)
+    assert [plain.count(fold) for fold in range(4)] == [12] * 4
+    assert all(plain[n] == plain[n + 24] for n in range(24))
+    assert plain != assign_folds(rows, 4, None, 1)
+    grouped = assign_folds(rows, 3, "author", 0)
+    for one in range(48):
+        for other in range(48):
+            if one // 4 == other // 4 or one % 24 == other % 24:
+                assert grouped[one] == grouped[other]
+    with pytest.raises(UsageError, match="--cross-fit 7: found 6 values of 'author' that share no text"):
+        assign_folds(rows, 7, "author", 0)
+    with pytest.raises(UsageError, match="--cross-fit 25: found 24 different texts"):
+        assign_folds(rows, 25, None, 0)
+
+
+def test_all_teachers_have_all_classes(tmp_path):
+    """A class that only one fold has is a class of every teacher."""
+    rows = [*judged(24), {"text": "awful", "label": "awful"}]
+    run(write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path / "run", cross_fit=2)
+    for fold in range(2):
+        assert load_scorer(str(tmp_path / f"run/fold-{fold}")).classes.names == ("awful", *WORDS)
+
+
+def test_bad_rows_of_a_cross_fit_run(tmp_path):
+    """They are named by their own line, or set aside."""
+    rows = [*judged(24), {"text": "no author", "label": "bad"}, {"text": 3, "label": "bad"}]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(InputError, match=r"rows\.jsonl:25: missing field 'author'"):
+        run(data, tmp_path / "run", cross_fit=2, fold_by="author")
+    assert not (tmp_path / "run").exists()
+    options = TrainOptions(cross_fit=2, fold_by="author", steps=1)
+    train(data, (), tmp_path / "run", options=options, rejects=tmp_path / "bad.jsonl")
+    assert [row["line"] for row in read(tmp_path / "bad.jsonl")] == [25, 26]
+
+
+def test_the_mean_of_several_models(teachers, tmp_path):
+    """Probabilities are averaged by the name of the class, whatever order a model has them in."""
+    folder, data = teachers
+    backwards = tmp_path / "backwards"
+    run(data, backwards, classes=WORDS[::-1])
+    rows = write_jsonl(tmp_path / "in.jsonl", [{"text": "good work"}, {"text": "bad"}])
+    predict_files([folder / "fold-0", backwards], [rows], tmp_path / "out.jsonl")
+    for row in read(tmp_path / "out.jsonl"):
+        one, other = probs_of(folder / "fold-0", row["text"]), probs_of(backwards, row["text"])
+        mean = {name: (one[name] + other[name]) / 2 for name in WORDS}
+        assert row["probs"] == pytest.approx(mean, rel=1e-4)
+        assert row["prediction"] == max(mean, key=mean.__getitem__)
+
+
+def test_what_cannot_be_averaged_is_refused(teachers, tmp_path):
+    """Other classes, teachers without --cross-fit, --cross-fit without teachers, a damaged record."""
+    folder, data = teachers
+    out = tmp_path / "out.jsonl"
+    run(data, tmp_path / "other", classes=("bad", "fair", "good", "great"))
+    with pytest.raises(UsageError, match="different classes: bad, fair, good and bad, fair, good, great"):
+        predict_files([folder / "fold-0", tmp_path / "other"], [data], out)
+    with pytest.raises(UsageError, match="give --cross-fit"):
+        predict_files(folder, [data], out)
+    with pytest.raises(UsageError, match="train --cross-fit K"):
+        predict_files(folder / "fold-0", [data], out, options=CROSS_FIT)
+    (tmp_path / "other/folds.json").write_text(json.dumps({"folds": 2, "rows": {"ab": 2}}))
+    with pytest.raises(FileError, match=r"folds\.json: damaged"):
+        predict_files(tmp_path / "other", [data], out, options=CROSS_FIT)
+
+
+def test_options_that_do_not_go_together(tmp_path):
+    """A group without folds, fewer than two folds, other rows than judged ones."""
+    with pytest.raises(UsageError, match="--fold-by author: only --cross-fit divides the rows"):
+        TrainOptions(fold_by="author")
+    with pytest.raises(UsageError, match="--cross-fit 1: must be 2 or more"):
+        TrainOptions(cross_fit=1)
+    chat = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    with pytest.raises(UsageError, match="--cross-fit is an option of soft-label, and this is sft"):
+        train(write_jsonl(tmp_path / "rows.jsonl", [chat]), options=TrainOptions(cross_fit=2))
