@@ -495,6 +495,6 @@ def _entry(body):
 
 def test_a_limit_of_the_server_is_named(place, shards, tmp_path):
     """A server lists at most 20 tokens unless it is told otherwise: the error says how."""
-    options, message = CaptureOptions(top_k=21), r"vLLM: --max-logprobs 21\), or lower --top-k"
+    options, message = CaptureOptions(top_k=21), r"vLLM: max-logprobs 21\), or lower --top-k"
     with TeacherServer(vllm(place)) as server, pytest.raises(FileError, match=message):
         capture(shards / "plain", tmp_path / "out", "tiny", options=options, endpoint=Endpoint(server.url))

@@ -12,10 +12,9 @@ import torch
 from dataprep.core.errors import InputError
 from dataprep.tokens.logits.coding import TopLogprobs
 from dataprep.train.capture.base import Write, batches_to_do
+from dataprep.train.capture.teacher_model import load_teacher
 from dataprep.train.layers.output_layer import Head, OutputLayer
 from dataprep.train.layers.packed_attention import document_inputs
-from dataprep.train.objectives.distillation import load_teacher
-from dataprep.train.objectives.sft import document_batch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +56,9 @@ class ModelTeacher:
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if context is not None and shards.longest > context:
             found = f"a document has {shards.longest:,} tokens, the teacher's context length is {context:,}"
-            raise InputError(shards.path, f"{found}: make the shards again with --max-length")
+            raise InputError(
+                shards.path, f"{found}: make the shards again with `dataprep tokenize --max-length`"
+            )
 
     def capture(self, shards: Shards, done: NDArray[np.bool_], write: Write) -> None:
         """Write the documents of each batch, in order."""
@@ -69,11 +70,11 @@ class ModelTeacher:
         ids, masks = zip(*map(shards.document, numbers), strict=True)
         # No position predicts the first token.
         in_loss = [np.flatnonzero(mask[1:]) + 1 for mask in masks]
-        masks = tuple(_mask(part.size, where) for part, where in zip(ids, in_loss, strict=True))
-        bounds = [np.array([0, part.size], dtype=np.int64) for part in ids]
-        batch = document_batch(ids, masks, bounds)
-        tensors = {name: tensor.to(self._device) for name, tensor in batch.tensors.items()}
-        arrays = self._arrays(tensors, shards.vocab_size)
+        bounds = np.cumsum([0, *(part.size for part in ids)])
+        places = [where + start - 1 for where, start in zip(in_loss, bounds[:-1].tolist(), strict=True)]
+        row, positions = np.concatenate(ids).astype(np.int64), np.concatenate(places)
+        tensors = (torch.from_numpy(array) for array in (row, bounds.astype(np.int32), positions))
+        arrays = self._arrays(*(tensor.to(self._device) for tensor in tensors), shards.vocab_size)
         cuts = np.cumsum([where.size for where in in_loss])[:-1]
         parts = zip(in_loss, *(np.split(array, cuts) for array in arrays), strict=True)
         return [
@@ -82,11 +83,12 @@ class ModelTeacher:
         ]
 
     @torch.no_grad()
-    def _arrays(self, tensors: dict[str, Tensor], vocab_size: int) -> list[NDArray[Any]]:
+    def _arrays(self, ids: Tensor, bounds: Tensor, positions: Tensor, vocab_size: int) -> list[NDArray[Any]]:
+        """Return ids, log-probabilities and tails at the positions of documents in one row."""
         bfloat16 = self._options.precision == "bfloat16"
         with torch.autocast(self._device.type, dtype=torch.bfloat16) if bfloat16 else nullcontext():
-            inputs = document_inputs(tensors["ids"], tensors["bounds"])
-            head = self._output.head(self._model, inputs, tensors["positions"])
+            inputs = document_inputs(ids, bounds)
+            head = self._output.head(self._model, inputs, positions)
             parts = [
                 self._top(Head(head.layer, rows).layer(rows)[:, :vocab_size].float())
                 for rows in head.features.split(head.rows)
@@ -101,9 +103,3 @@ class ModelTeacher:
         others = logprobs.scatter_(1, ids, float("-inf"))
         tails = [torch.logsumexp(others / value, dim=-1) for value in self._options.temperatures]
         return ids, top, torch.stack(tails, dim=1)
-
-
-def _mask(size: int, where: NDArray[np.int64]) -> NDArray[np.bool_]:
-    mask = np.zeros(size, dtype=np.bool_)
-    mask[where] = True
-    return mask

@@ -16,7 +16,7 @@ from dataprep.teacher.connection import Connection
 from dataprep.teacher.pacing import LONGEST_PAUSE, backoff
 from dataprep.teacher.protocol import RequestError
 from dataprep.tokens.logits.coding import TopLogprobs
-from dataprep.train.objectives.distillation import is_text_of
+from dataprep.tokens.tokenizers.base import is_text_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,8 +86,9 @@ class ServerTeacher:
     def _advice(self, error: RequestError) -> str:
         if error.status == 400 and "logprobs" in error.message:
             k = self._options.top_k
-            return f"; start the server with a larger limit (vLLM: --max-logprobs {k}), or lower --top-k"
-        return f"; {error.advice}" if error.advice else ""
+            return f"; start the server with a larger limit (of vLLM: max-logprobs {k}), or lower --top-k"
+        # The model's flag has another name here than in `generate`.
+        return f"; {error.advice}".replace("--model", "--teacher-model") if error.advice else ""
 
     def _error(self, number: int, problem: str) -> FileError:
         return FileError(self._endpoint.shown_url, f"document {number}: {problem}")

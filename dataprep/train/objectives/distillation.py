@@ -20,7 +20,7 @@ characters, count as not listed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,13 +33,10 @@ from dataprep.core.errors import InputError, RowError, TokenizerError, UsageErro
 from dataprep.core.io import Rejects
 from dataprep.core.jsonl import parse_line
 from dataprep.core.records import describe
-from dataprep.models.comparison import compare_tokenizers
-from dataprep.models.loading import check_finite, load_weights
-from dataprep.models.student import model_directory
-from dataprep.tokens.tokenizers import loading as tokenizers
-from dataprep.tokens.tokenizers.base import SPACE_MARK, decode_after
+from dataprep.tokens.tokenizers.base import is_text_of
+from dataprep.train.capture.teacher_model import load_teacher
 from dataprep.train.layers.output_layer import OutputLayer, chunked
-from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
+from dataprep.train.layers.packed_attention import document_inputs
 from dataprep.train.layers.top_k import TeacherTop, divergence_of_top
 from dataprep.train.objective import TrainContext, TrainData
 from dataprep.train.objectives.captured import TEACHER, with_logits
@@ -54,8 +51,6 @@ if TYPE_CHECKING:
     from dataprep.tokens.tokenizers.base import Tokenizer
     from dataprep.train.objective import Batch
 
-# Tokens are compared one by one; documents also show whether merges differ.
-COMPARED_DOCUMENTS = 64
 # Ids and log-probabilities. Dictionaries of all rows would need many times the memory of arrays.
 Top = tuple[NDArray[np.int64], NDArray[np.float32]]
 _EXPECTED = "expected null, a list of [token or id, log-probability], or {token, logprob, top}"
@@ -190,16 +185,6 @@ class DocumentsWithLogprobs(Documents):
         raise RowError(where, f"the token is {describe(token)}; expected a text, or an id of the tokenizer")
 
 
-def is_text_of(tokenizer: Tokenizer, text: Any, token: int) -> bool:
-    """Return whether a text is that of a token, as servers write it."""
-    if not isinstance(text, str):
-        return False
-    # Servers mark spaces as the vocabulary does, or decode; and what is no whole character is broken.
-    texts = {text, text.replace(SPACE_MARK, " "), text.replace("Ġ", " ").replace("Ċ", "\n")}
-    own = (tokenizer.decode_bytes([token]), decode_after(tokenizer, [token]))
-    return not texts.isdisjoint(each.decode("utf-8", "replace") for each in own)
-
-
 def _is_log(value: Any) -> bool:
     # Some servers return tiny positive numbers for a token that is certain.
     return type(value) in (int, float) and value <= 1e-3
@@ -229,7 +214,8 @@ class DistillationObjective(SftObjective):
         self.teacher: PreTrainedModel | None = None
         if options.teacher_model is not None:
             shards, device = data.train.shards, context.world.device
-            self.use_teacher(load_teacher(options.teacher_model, student.tokenizer, shards, device))
+            advice = "give the teacher's with --tokenizer, or a teacher of the student's family"
+            self.use_teacher(load_teacher(options.teacher_model, student.tokenizer, shards, device, advice))
 
     @classmethod
     def load_dataset(cls, context: TrainContext, student: Student) -> TrainData:
@@ -308,31 +294,6 @@ class DistillationObjective(SftObjective):
                 from_stored, head.rows, known, tensors["top_ids"], tensors["top_logprobs"]
             )
         return {PART: head.loss(tensors["targets"]), TEACHER: divergence_sum}
-
-
-def load_teacher(
-    name: str,
-    tokenizer: Tokenizer,
-    shards: Shards,
-    device: Any,
-    advice: str = "give the teacher's with --tokenizer, or a teacher of the student's family",
-) -> PreTrainedModel:
-    """Load a teacher model, and check that its tokenizer is the student's; `advice` is for the error."""
-    folder = model_directory(name, "--teacher-model")
-    ids = (document for document, _ in islice(shards, COMPARED_DOCUMENTS))
-    texts = [tokenizer.decode(document.tolist()) for document in ids]
-    other = tokenizers.load_tokenizer(folder)
-    compare_tokenizers(tokenizer, other, texts, f"--teacher-model {name}", advice)
-    teacher = load_weights(folder, torch.float32)
-    check_finite(teacher, f"--teacher-model {name}")
-    teacher = teacher.to(device)
-    if teacher.config.is_encoder_decoder:
-        raise UsageError(f"--teacher-model {name}: an encoder-decoder; expected a decoder, as the student is")
-    embeddings = int(teacher.get_input_embeddings().weight.shape[0])
-    if embeddings < tokenizer.vocab_size:
-        raise UsageError(f"--teacher-model {name}: it has {embeddings:,} tokens, fewer than its tokenizer")
-    use_packed_attention(teacher)
-    return teacher
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
