@@ -26,12 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 
 import dataprep
 from benchmarks.scored_sets import ARCHIVE, Row, graded_answers, rows_of, split
-from dataprep.train.objectives.soft_label.classes import KAPPA, Classes, metrics_of
+from dataprep.evaluate.metrics.agreement import WEIGHTED_KAPPA as KAPPA
+from dataprep.train.objectives.soft_label.classes import Classes, metrics_of
 from dataprep.train.options import PredictOptions, TrainOptions
 from dataprep.train.run import train
 
@@ -138,14 +138,14 @@ def regression(task: Task, rows: Sequence[Row], most: int | None) -> Figures:
     vectorizer = TfidfVectorizer(max_features=most, **settings)
     training = vectorizer.fit_transform(texts(rows))
     validation, test = vectorizer.transform(texts(task.validation)), vectorizer.transform(texts(task.test))
-    gold, best = np.array(task.gold(task.validation)), (-1.0, None)
+    gold, best, predicted = task.gold(task.validation), -1.0, list[int]()
     for strength in (0.3, 1, 3, 10, 30, 100):
         model = LogisticRegression(C=strength, max_iter=300).fit(training, task.gold(rows))
-        metrics = metrics_of(gold, model.predict(validation), task.classes)
+        metrics = metrics_of(gold, model.predict(validation).tolist(), task.classes)
         value = float(metrics[KAPPA if task.name == "mohler" else "accuracy"] or 0)
-        if value > best[0]:
-            best = value, model
-    return task.figures(best[1].predict(test))
+        if value > best:
+            best, predicted = value, model.predict(test).tolist()
+    return task.figures(predicted)
 
 
 def same_size(task: Task, rows: Sequence[Row]) -> Figures:

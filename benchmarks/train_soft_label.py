@@ -40,7 +40,11 @@ def bench(data: Path, _: Path, rounds: int) -> bool:
     block = Block("answers", data=b"".join(orjson.dumps(row) + b"\n" for row in some))
     torch.manual_seed(0)
     models = {name: new_scorer(name, texts, FIELDS, Classes(CLASSES)) for name in REPEATS}
-    weights = {name: sum(each.numel() for each in own.model.parameters()) for name, own in models.items()}
+    # Numbers that are learned from rows without gradients count too.
+    weights = {
+        name: sum(each.numel() for each in (*own.model.parameters(), *own.model.buffers()))
+        for name, own in models.items()
+    }
     scorings = {name: Scoring(own, PredictOptions(batch_size=ROWS)) for name, own in models.items()}
     seconds = {
         name: statistics.median(_seconds(scorings[name], block, times) for _ in range(rounds))

@@ -1,4 +1,6 @@
 # Made by `make docs` from `_HOMES` in __init__.py.
+from dataprep.train.capture.options import CaptureOptions as CaptureOptions
+from dataprep.train.capture.capturing import Captured as Captured
 from dataprep.inspect.card.writing import Card as Card
 from dataprep.curate.contamination.files import Contamination as Contamination
 from dataprep.core.errors import DataprepError as DataprepError
@@ -10,6 +12,7 @@ from dataprep.core.records import Example as Example
 from dataprep.datasets.exchange.rewriting import Exchange as Exchange
 from dataprep.models.sampling import GenerationConfig as GenerationConfig
 from dataprep.core.ledger import Ledger as Ledger
+from dataprep.tokens.logits.reading import Logits as Logits
 from dataprep.curate.mix import Mix as Mix
 from dataprep.tokens.shards.mixture import MixedShards as MixedShards
 from dataprep.curate.contamination.settings import Overlap as Overlap
@@ -20,25 +23,31 @@ from dataprep.datasets.checks.validation import Problem as Problem
 from dataprep.datasets.checks.validation import Report as Report
 from dataprep.core.sampling import Reservoir as Reservoir
 from dataprep.collect.review.findings import Review as Review
+from dataprep.inspect.runs.comparing import RunComparison as RunComparison
+from dataprep.collect.review.scored import ScoredReview as ScoredReview
 from dataprep.tokens.options import ShardOptions as ShardOptions
 from dataprep.tokens.shards.reading import Shards as Shards
 from dataprep.curate.split import Split as Split
 from dataprep.datasets.checks.figures import Stats as Stats
 from dataprep.datasets.templates import Template as Template
+from dataprep.tokens.logits.coding import TopLogprobs as TopLogprobs
 from dataprep.train.options import TrainOptions as TrainOptions
 from dataprep.train.run import Trained as Trained
 from dataprep.datasets.workspace import Workspace as Workspace
+from dataprep.train.capture.capturing import capture as capture
 from dataprep.inspect.card.writing import card_of_files as card_of_files
 from dataprep.tokens.formats.loading import chat_format_of as chat_format_of
 from dataprep.core.parallel import cluster as cluster
 from dataprep.collect.collector import collect as collect
 from dataprep.collect.collector import collect_files as collect_files
+from dataprep.inspect.runs.comparing import compare_runs as compare_runs
 from dataprep.datasets.convert import convert as convert
 from dataprep.datasets.convert import convert_files as convert_files
 from dataprep.datasets.registry import names as dataset_names
 from dataprep.curate.contamination.files import decontaminate_files as decontaminate_files
 from dataprep.curate.dedup import dedup_files as dedup_files
 from dataprep.inspect.diff.files import diff_files as diff_files
+from dataprep.train.classifiers.evaluating import evaluate_classes as evaluate_classes
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.models.gguf.exporting import export_model as export_model

@@ -237,7 +237,7 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
         # After the objective: peft changes how gradient checkpointing treats the embeddings, which must be
         # enabled by then.
         lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
-        facts = facts_of(objective) | lora
+        facts = {"objective": spec.name} | facts_of(objective) | lora
         check_same(world, "training data", facts["data"])
         # Several passes read the data: the objective's choice, its rows, and the digest for the records.
         unchanged.check()
@@ -302,10 +302,11 @@ def _saved(
         }
     for what, measure in measurements.items():
         try:
-            found = measure()
-            if warnings := found.pop("warnings", []):
-                results.setdefault("warnings", []).extend(warnings)
-            results |= found
+            measured = measure()
+            # Each of them may have its own.
+            if warnings := [*results.get("warnings", ()), *measured.pop("warnings", ())]:
+                measured["warnings"] = warnings
+            results |= measured
         except Exception as error:  # noqa: BLE001 - the student is trained and saved, whatever it was
             warning = f"no {what}: {type(error).__name__}: {first_line(error)}; the student is saved"
             context.log(f"warning: {warning}")

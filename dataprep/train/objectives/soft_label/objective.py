@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from dataprep.answers.baselines import baselines_of
 from dataprep.core.errors import InputError, Location, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.train.objective import (
@@ -25,11 +26,8 @@ from dataprep.train.objective import (
     read_with,
 )
 from dataprep.train.objectives.soft_label.classes import (
-    KAPPA,
     Classes,
     classes_of,
-    collapse,
-    majority_of,
     metrics_of,
     name_of,
 )
@@ -56,6 +54,8 @@ if TYPE_CHECKING:
 _TARGETS = ("gold", "teacher", "has_teacher")
 # Not --batch-size: without gradients, more rows fit into memory.
 _MEASURED_AT_ONCE = 64
+# Advice of the warnings about a student that has learned little.
+_ADVICE = "try more --epochs, a learning rate 3 times as high or as low, more rows, or --model tiny"
 # Without evaluation rows, so many training rows show whether the student tells classes apart.
 _MOST_TRAINING_ROWS = 1000
 
@@ -181,22 +181,20 @@ class SoftLabelObjective(Objective):
             self.context = replace(self.context, options=replace(options, **missing))
 
     def results(self) -> dict[str, Any]:
-        """Return the metrics over the evaluation rows, beside those of the majority, and warnings."""
-        data = self.data.eval or self.data.train
-        gold, predicted = self._answers(data=data)
-        if not gold:
-            return {} if self.data.eval is None else {"metrics": self.measure()}
-        classes = self.student.classes
-        metrics, majority = metrics_of(gold, predicted, classes), majority_of(gold, classes)
-        warnings = []
-        best = self.context.options.keep_best
-        name = best if best in metrics else KAPPA if classes.ordered else "accuracy"
-        if warning := collapse(gold, predicted, classes, name, on_training_rows=self.data.eval is None):
-            self.context.log(f"warning: {warning}")
-            warnings.append(warning)
-        if self.data.eval is None:
-            return {"warnings": warnings}
-        return {"metrics": metrics, "majority": majority, "warnings": warnings}
+        """Return the metrics over the evaluation rows, if there are any, and what no skill reaches."""
+        on_training_rows = self.data.eval is None
+        # Without evaluation rows, the training rows still show a student that names one class for all.
+        gold, predicted = self._answers(data=self.data.train if on_training_rows else self.data.eval)
+        results: dict[str, Any] = {"metrics": metrics_of(gold, predicted, self.student.classes)}
+        if gold:
+            baselines = baselines_of(gold, predicted, self.student.classes.names)
+            results["baselines"] = baselines.to_json()
+            sentences = [baselines.collapse("predictions"), baselines.below()]
+            about = "training rows" if on_training_rows else "accuracy"
+            results["warnings"] = [f"{about}: {found}; {_ADVICE}" for found in sentences if found]
+            for warning in results["warnings"]:
+                self.context.log(f"warning: {warning}")
+        return {"warnings": results.get("warnings", [])} if on_training_rows else results
 
     def facts(self) -> dict[str, Any]:
         """Return the teacher's weight that was used, and the options that depend on the rows."""
