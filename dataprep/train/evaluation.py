@@ -126,7 +126,8 @@ class Evaluator:
         metric = context.options.keep_best
         # Only the first process's decides: the others take its decisions over.
         self.best = None if metric is None else BestStep(metric)
-        self.measures = objective.measures_quickly or metric not in (None, LOSS)
+        asked = bool(context.options.measure) or metric not in (None, LOSS)
+        self.measures = objective.measures_quickly or asked
         self.step, self.stops = -1, False
         self.warnings: list[str] = []
 
