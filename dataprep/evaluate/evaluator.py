@@ -59,8 +59,9 @@ def evaluate_file(
     settings, path = settings or Settings(), str(path)
     if (model is None) == (predictions is None):
         raise UsageError("expected a MODEL, or --predictions FILE in its place, and not both")
-    if predictions is not None and settings.metric == "loss":
-        raise UsageError("--metric loss needs a MODEL: a prediction's text has no loss")
+    if predictions is not None and (settings.metric == "loss" or settings.by == "likelihood"):
+        option = "--metric loss" if settings.metric == "loss" else "--by likelihood"
+        raise UsageError(f"{option} needs a MODEL: a prediction is a text without probabilities")
     inputs = [path, *(str(other) for other in (predictions, settings.contaminated) if other is not None)]
     outputs = [] if output is None else [str(output)]
     if output is not None and files.format_of(str(output)).kind in ("csv", "tsv"):
@@ -166,9 +167,13 @@ def _of_model(
 ) -> ScoredRows:
     if not items:
         return
-    done.guard = _guard(items, settings)
+    if settings.by == "answer":
+        done.guard = _guard(items, settings)
     if settings.metric == "loss":
         yield from _losses(items, model, settings, training, done, on_progress)
+        return
+    if settings.by == "likelihood":
+        yield from _likelihoods(items, model, settings, training, done, on_progress)
         return
     from dataprep.evaluate.local_model import answer_all, template_options
 
@@ -223,6 +228,43 @@ def _losses(
             continue
         output = _identity(item) | {"loss": loss[0] / loss[1], "tokens": loss[1]}
         yield Row(item.source, item.reference, loss=loss, contaminated=item.contaminated), output
+
+
+def _likelihoods(
+    items: Sequence[Item],
+    name: str,
+    settings: Settings,
+    training: Training,
+    done: Evaluation,
+    on_progress: OnProgress | None,
+) -> ScoredRows:
+    asked = [item for item in items if item.reference.choices]
+    done.ledger.drop("no choices", len(items) - len(asked))
+    if not asked:
+        return
+    from dataprep.evaluate.likelihood import ChoiceScores, score_choices
+    from dataprep.evaluate.local_model import template_options
+
+    with quiet():
+        results = score_choices(
+            _loaded(name, template_options(training)),
+            asked,
+            training=training,
+            batch_size=settings.batch_size,
+            on_rows=_counting(on_progress, "choices", len(asked)),
+        )
+    for item, result in zip(asked, results, strict=True):
+        if not isinstance(result, ChoiceScores):
+            done.ledger.fail(result.kind)
+            continue
+        scored = result.scored(item.reference.answers[0])
+        output = _identity(item) | {
+            "extracted": scored.extracted,
+            "gold": list(item.reference.answers),
+            "scores": scored.scores,
+            **result.to_json(),
+        }
+        yield Row(item.source, item.reference, scored, contaminated=item.contaminated), output
 
 
 def _scored(

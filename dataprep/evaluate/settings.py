@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import canonical_date, check, option, parse_size
 from dataprep.datasets.templates import read_template
@@ -33,6 +34,11 @@ class Settings:
         kind=Literal["auto", "gsm8k", "squad", "choice", "mbpp", "loss"],
         shown="auto",
         parse=lambda name: None if name == "auto" else name,
+    )
+    by: Literal["answer", "likelihood"] = option(
+        "answer",
+        "Score choices by the answer that the model gives, or by the likelihood of each choice.",
+        choices=("answer", "likelihood"),
     )
     dataset: str | None = option(None, "FILE holds source rows of this dataset.", metavar="NAME")
     template: Mapping[str, str] = option(
@@ -85,6 +91,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.by == "likelihood" and self.metric not in (None, "choice"):
+            raise UsageError(f"--by likelihood is for rows with choices: leave out --metric {self.metric}")
         object.__setattr__(self, "date", canonical_date(self.date))
         check_date(self.date)
 

@@ -37,8 +37,9 @@ def command(
     """Measure a model, or any system's predictions, by each task's own metric.
 
     GSM8K: exact match of the final number, after #### (strict), anywhere (flexible), and by value. SQuAD:
-    exact match and F1. Multiple choice: accuracy. MBPP: pass@1, by running the tests (--allow-code). With
-    --metric loss: the mean loss per token in the loss. Each figure has a 95 % interval, by source. A student
+    exact match and F1. Multiple choice: accuracy, by the answer that the model gives or by the likelihood of
+    each choice (--by likelihood). MBPP: pass@1, by running the tests (--allow-code). With --metric loss: the
+    mean loss per token in the loss. Each figure has a 95 % interval, by source. A student
     of `dataprep train` is asked as its run records that it was trained. The exit code is 1 if a row has no
     prediction. A MODEL needs `pip install 'dataprep[train]'`.
 
@@ -46,6 +47,7 @@ def command(
     Examples:
       dataprep evaluate runs/student mergedata/test.jsonl --allow-code -o scored.jsonl
       dataprep evaluate runs/student mergedata/test.jsonl --metric loss
+      dataprep evaluate runs/student mergedata/test.jsonl --by likelihood
       dataprep evaluate runs/student test.jsonl --contaminated found.jsonl
       dataprep evaluate dev-v2.0.json --dataset squad --predictions predictions.jsonl
     """

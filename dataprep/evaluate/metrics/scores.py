@@ -15,7 +15,7 @@ import re
 import string
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -134,9 +134,11 @@ class Scored:
     """The scores of a reply."""
 
     extracted: str | None  # the answer that was read from it, if any could be
-    scores: dict[str, float]  # by the names in `NAMES`
+    scores: dict[str, float]  # by the names in `NAMES`, or in `likelihood.NAMES`
     detail: str | None = None  # for a program, its outcome; for a choice, `CONTRADICTION`
     unread: tuple[str, ...] = ()  # the figures for which no answer could be read
+    # By figure, the letter or class that it counts, if the row offers several.
+    answers: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def score(reply: str, reference: Reference, style: Style | None = None) -> Scored:
@@ -190,7 +192,7 @@ class Result:
     source: str | None  # `None` if rows name none, `ALL` for all datasets of this metric together
     metric: Metric
     rows: int
-    figures: tuple[Figure, ...]  # in the order of `NAMES`
+    figures: tuple[Figure, ...]  # in the order of `NAMES`, or of `likelihood.NAMES`
     counts: dict[str, int] = field(default_factory=dict)  # unanswered rows, tokens, or programs by outcome
     unread: dict[str, int] = field(default_factory=dict)  # by figure, the replies from which it read nothing
 
@@ -282,7 +284,7 @@ class _Group:
     def result(self, source: str | None, metric: Metric, seed: int) -> Result:
         if metric == "loss":
             return _loss(source, self.values[LOSS], self.tokens, seed)
-        figures = tuple(_figure(name, self.values[name], seed) for name in NAMES[metric])
+        figures = tuple(_figure(name, values, seed) for name, values in self.values.items())
         counts = {name: count for name, count in self.counts.items() if name}
         if metric in ("choice", "gsm8k"):
             counts = {UNANSWERED: self.counts[UNANSWERED]} | counts
