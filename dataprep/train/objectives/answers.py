@@ -1,12 +1,14 @@
 """Ask a student evaluation rows while it trains, and score its answers as `dataprep evaluate` does.
 
-Prompts, readers and figures are those of `evaluate`, so a trained student that is evaluated on the same rows
-has the figures that training printed.
+Rows with choices are scored by the likelihood of each choice, as with `--by likelihood`, and others by a
+greedy answer. Prompts, readers and figures are those of `evaluate`, so a trained student that is evaluated on
+the same rows has the figures that training printed.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from dataprep.core.errors import UsageError
 from dataprep.core.io import temporary_folder
 from dataprep.core.ledger import Ledger, advance
 from dataprep.core.sampling import shuffled_order
+from dataprep.evaluate import likelihood
 from dataprep.evaluate.items import Item, Training, read_items
 from dataprep.evaluate.local_model import answer_all, template_options
 from dataprep.evaluate.metrics.scores import NAMES, Row, Tally, score
@@ -52,7 +55,8 @@ class Answers:
     def figures(self) -> tuple[str, ...]:
         """Return the names of all figures."""
         metrics = dict.fromkeys(item.reference.metric for item in self._items)
-        return tuple(_short(name) for metric in metrics for name in NAMES[metric])
+        names = {**NAMES, "choice": likelihood.NAMES}
+        return tuple(_short(name) for metric in metrics for name in names[metric])
 
     def measure(self, processes: World | None = None) -> dict[str, Any]:
         """Return the figures by name, and the number of rows; the processes share the rows."""
@@ -64,28 +68,33 @@ class Answers:
         tally = Tally()
         for row in rows:
             tally.add(row)
-        found: dict[str, Any] = {}
         # Of a metric with rows of several datasets, the figure over all of them comes last.
-        for result in tally.results():
-            for figure in result.figures:
-                found[_short(figure.name)] = figure.value
-        return found | {ROWS: len(rows)}
+        figures = {
+            _short(figure.name): figure.value for result in tally.results() for figure in result.figures
+        }
+        return figures | _without_skill(rows) | {ROWS: len(rows)}
 
     def _rows(self, items: Sequence[Item]) -> list[Row]:
         """Return rows with their scores; rows that cannot be asked are left out, as `evaluate` does."""
-        replies, _ = answer_all(
-            self._asked(),
-            items,
-            training=self._training,
-            max_tokens=Settings().max_tokens,
-            batch_size=self._batch_size,
-            on_rows=lambda count: advance("rows answered", count, len(items)),
-        )
-        return [
-            Row(item.source, item.reference, score(reply.text, item.reference, self._training.style))
-            for item, reply in zip(items, replies, strict=True)
-            if reply.text is not None
-        ]
+
+        def on_rows(count: int) -> None:
+            advance("rows answered", count, len(items))
+
+        model, training = self._asked(), self._training
+        shared: dict[str, Any] = {"training": training, "batch_size": self._batch_size, "on_rows": on_rows}
+        choices = [item for item in items if item.reference.choices]
+        others = [item for item in items if not item.reference.choices]
+        rows = []
+        for item, chosen in zip(choices, likelihood.score_choices(model, choices, **shared), strict=True):
+            if isinstance(chosen, likelihood.ChoiceScores):
+                rows.append(Row(item.source, item.reference, chosen.scored(item.reference.answers[0])))
+        replies, _ = answer_all(model, others, max_tokens=Settings().max_tokens, **shared)
+        for item, reply in zip(others, replies, strict=True):
+            if reply.text is not None:
+                rows.append(
+                    Row(item.source, item.reference, score(reply.text, item.reference, training.style))
+                )
+        return rows
 
     def _asked(self) -> Model:
         """Return the student's model as `evaluate` loads it, with the tokenizer that will be saved."""
@@ -121,6 +130,16 @@ def _sampled(context: TrainContext, training: Training) -> list[Item]:
     context.log(f"--measure: {count:,} of {len(items):,} evaluation rows that can be scored")
     drawn = sorted(shuffled_order(len(items), context.options.seed)[:count].tolist())
     return [items[number] for number in drawn]
+
+
+def _without_skill(rows: Sequence[Row]) -> dict[str, float]:
+    """Return what guesses reach on rows with choices, and what the most frequent letter does."""
+    choices = [row.reference for row in rows if row.reference.choices]
+    if not choices:
+        return {}
+    chance = sum(1 / len(reference.choices) for reference in choices) / len(choices)
+    ((_, most),) = Counter(reference.answers[0] for reference in choices).most_common(1)
+    return {"chance": chance, "majority": most / len(choices)}
 
 
 def _short(name: str) -> str:
