@@ -175,7 +175,13 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{markdown(name)}: {_shown(inner)}" for name, inner in value.items())
+        parts = {
+            name: f"({_shown(part)})" if isinstance(part, Mapping) else _shown(part)
+            for name, part in value.items()
+        }
+        return ", ".join(f"{markdown(name)}: {part}" for name, part in parts.items())
+    if isinstance(value, list):
+        return "; ".join(map(_shown, value))
     return "" if value is None else markdown(value)
 
 

@@ -242,7 +242,8 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
         lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
         threads = threads_for(student.model, world.device.type)
         # On a GPU they would say nothing about the run's result.
-        facts = facts_of(objective) | lora | ({"threads": threads} if world.device.type == "cpu" else {})
+        computing = {"threads": threads} if world.device.type == "cpu" else {}
+        facts = {"objective": spec.name} | facts_of(objective) | lora | computing
         check_same(world, "training data", facts["data"])
         # Several passes read the data: the objective's choice, its rows, and the digest for the records.
         unchanged.check()
@@ -307,7 +308,11 @@ def _saved(
         }
     for what, measure in measurements.items():
         try:
-            results |= measure()
+            measured = measure()
+            # Each of them may have its own.
+            if warnings := [*results.get("warnings", ()), *measured.pop("warnings", ())]:
+                measured["warnings"] = warnings
+            results |= measured
         except Exception as error:  # noqa: BLE001 - the student is trained and saved, whatever it was
             warning = f"no {what}: {type(error).__name__}: {first_line(error)}; the student is saved"
             context.log(f"warning: {warning}")

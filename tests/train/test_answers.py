@@ -1,6 +1,7 @@
 """`train --measure`: figures are those of `evaluate`, at each evaluation, and `--keep-best` takes them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,9 +10,10 @@ from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.settings import Settings
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
-from tests.evaluate.test_student_records import chats, student
-from tests.helpers import write_jsonl
+from tests.evaluate.test_student_records import chats, examples, student
+from tests.helpers import read_jsonl, write_jsonl
 from tests.train.test_evaluation import evaluations, stopping_at
+from tests.train.test_soft_label import judged
 
 SUMS = [("What is 2 + 3?", 5), ("What is 4 + 4?", 8), ("What is 1 + 6?", 7)]
 
@@ -80,6 +82,37 @@ def test_other_rows_are_answered(tmp_path):
         train(data, data, tmp_path / "stopped", options=saving)
     train(data, data, tmp_path / "stopped", options=saving, resume=True)
     assert evaluations(tmp_path / "stopped") == evaluations(tmp_path / "run")
+
+
+@pytest.mark.medium
+def test_a_student_of_rationales_is_measured_as_it_is_evaluated(tmp_path):
+    """The share of exact answers is the accuracy that `evaluate` prints for the same questions."""
+    rows = [
+        row | {"rationales": {"t": "Because."}, "status": {"t": "ok"}}
+        for row in read_jsonl(examples(tmp_path / "examples.jsonl"))
+    ]
+    data, model = write_jsonl(tmp_path / "rows.jsonl", rows), student(tmp_path / "base")
+    few = options(model, steps=60, eval_every=15, measure=3, keep_best="answer_exact_match", seed=3)
+    results = train(data, data, tmp_path / "few", options=few).results
+    assert results["metrics"]["answers"] == 3
+    results = train(data, data, tmp_path / "run", options=replace(few, measure=4)).results
+    found = evaluate_file(tmp_path / "examples.jsonl", model=tmp_path / "run", settings=Settings(max_tokens=64))
+    (figure,) = found.results[0].figures
+    best = max(line["answer_exact_match"] for line in evaluations(tmp_path / "run")[1:])
+    assert results["metrics"] == {"answer_exact_match": figure.value, "answers": 4}
+    assert results["best"]["value"] == figure.value == best > 0
+
+
+def test_a_classifier_is_measured_as_it_is_evaluated(tmp_path):
+    """All figures of classes."""
+    data = write_jsonl(tmp_path / "rows.jsonl", judged(30))
+    settings = TrainOptions(steps=20, batch_size=8, keep_best="macro_f1", eval_every=5, save_every=0)
+    results = train(data, data, tmp_path / "run", options=settings).results
+    found = evaluate_file(data, model=tmp_path / "run").results[0]
+    figures = {figure.name: figure.value for figure in found.figures}
+    assert figures["accuracy"] == results["metrics"]["accuracy"] > 0.5
+    assert figures["macro F1"] == pytest.approx(results["metrics"]["macro_f1"])
+    assert figures["kappa (quadratic)"] == pytest.approx(results["metrics"]["quadratic_weighted_kappa"])
 
 
 def test_rows_are_drawn_by_the_seed(tmp_path):

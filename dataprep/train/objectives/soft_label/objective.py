@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from dataprep.answers.baselines import baselines_of
 from dataprep.core.errors import InputError, Location, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.train.objective import (
@@ -150,8 +151,19 @@ class SoftLabelObjective(Objective):
         return dataset.gold[labelled].tolist(), predicted
 
     def results(self) -> dict[str, Any]:
-        """Return the metrics over the evaluation rows, if there are any."""
-        return {} if self.data.eval is None else {"metrics": self.measure()}
+        """Return the metrics over the evaluation rows, if there are any, and what no skill reaches."""
+        if self.data.eval is None:
+            return {}
+        gold, predicted = self._answers()
+        results: dict[str, Any] = {"metrics": metrics_of(gold, predicted, self.student.classes)}
+        if not gold:
+            return results
+        baselines = baselines_of(gold, predicted, self.student.classes.names)
+        sentences = [baselines.collapse("predictions"), baselines.below()]
+        warnings = [f"accuracy: {sentence}" for sentence in sentences if sentence]
+        for warning in warnings:
+            self.context.log(f"warning: {warning}")
+        return results | {"baselines": baselines.to_json()} | ({"warnings": warnings} if warnings else {})
 
     def facts(self) -> dict[str, Any]:
         """Return the teacher's weight that was used."""
