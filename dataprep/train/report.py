@@ -83,7 +83,7 @@ def figures_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, 
 
 def _draw_figures(axes: Any, figures: Mapping[str, list[tuple[int, float]]]) -> None:
     for name, points in figures.items():
-        # What a system without skill reaches stays the same in all evaluations.
+        # The same in all evaluations: they are figures of a system without any skill.
         baseline = name in ("chance", "majority")
         style = {"color": INK, "linestyle": "--", "linewidth": 1} if baseline else {"marker": "o"}
         axes.plot(*zip(*points, strict=True), label=name.replace("_", " "), **style)

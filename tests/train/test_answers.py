@@ -8,6 +8,7 @@ import pytest
 from dataprep.core.errors import UsageError
 from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.settings import Settings
+from dataprep.train.objectives.soft_label.evaluating import evaluate_classes
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests.evaluate.test_student_records import chats, examples, student
@@ -96,7 +97,9 @@ def test_a_student_of_rationales_is_measured_as_it_is_evaluated(tmp_path):
     results = train(data, data, tmp_path / "few", options=few).results
     assert results["metrics"]["answers"] == 3
     results = train(data, data, tmp_path / "run", options=replace(few, measure=4)).results
-    found = evaluate_file(tmp_path / "examples.jsonl", model=tmp_path / "run", settings=Settings(max_tokens=64))
+    found = evaluate_file(
+        tmp_path / "examples.jsonl", model=tmp_path / "run", settings=Settings(max_tokens=64)
+    )
     (figure,) = found.results[0].figures
     best = max(line["answer_exact_match"] for line in evaluations(tmp_path / "run")[1:])
     assert results["metrics"] == {"answer_exact_match": figure.value, "answers": 4}
@@ -106,9 +109,9 @@ def test_a_student_of_rationales_is_measured_as_it_is_evaluated(tmp_path):
 def test_a_classifier_is_measured_as_it_is_evaluated(tmp_path):
     """All figures of classes."""
     data = write_jsonl(tmp_path / "rows.jsonl", judged(30))
-    settings = TrainOptions(steps=20, batch_size=8, keep_best="macro_f1", eval_every=5, save_every=0)
+    settings = TrainOptions(steps=80, batch_size=8, keep_best="macro_f1", eval_every=20, save_every=0)
     results = train(data, data, tmp_path / "run", options=settings).results
-    found = evaluate_file(data, model=tmp_path / "run").results[0]
+    found = evaluate_classes(data, model=tmp_path / "run").results[0]
     figures = {figure.name: figure.value for figure in found.figures}
     assert figures["accuracy"] == results["metrics"]["accuracy"] > 0.5
     assert figures["macro F1"] == pytest.approx(results["metrics"]["macro_f1"])

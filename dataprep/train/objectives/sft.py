@@ -99,7 +99,7 @@ class SftObjective(Objective):
 
     @cached_property
     def answer_style(self) -> Style | None:
-        """How the answers of the first rows name a choice, if they do: `evaluate` reads the student's so."""
+        """The way in which the first rows' answers name a choice, if they do: `evaluate` reads them so."""
         shards, decode = self.data.train.shards, self.student.tokenizer.decode
         styles: Counter[Style] = Counter()
         for index in range(min(shards.documents, STYLED_ROWS)):
