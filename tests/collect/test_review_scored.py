@@ -45,7 +45,7 @@ def test_rows_are_counted_by_outcome(scored):
     assert math.shown_outcomes == {"right": 1, "unread": 1}
     assert squad.shown_outcomes == {"right": 1, "partly right": 1}
     first = choice.wrong[0]
-    assert (first.id, first.gold, first.answer, first.outcome) == ("c1", "b", "a", "wrong")
+    assert (first.id, first.gold, first.answer, first.outcome) == ("c1", "(b) sky", "a", "wrong")
     assert first.question == CHOICES.format(1)
     assert first.prediction == "The answer is (a)."
     assert len(choice.wrong) == SHOWN == 20

@@ -145,6 +145,23 @@ def test_what_is_no_run(runs, tmp_path):
         compare_runs([runs / "fast", runs / "fast"])
 
 
+def test_a_kept_step_is_the_one_that_is_compared(tmp_path):
+    """With --keep-best, loss and figures after are those of the saved student, not of the last step."""
+    judged = [{"text": f"{['bad', 'good'][n % 2]} work {n}", "label": n % 2} for n in range(24)]
+    # The evaluation rows contradict the training rows, so the first steps are the best ones.
+    other = [row | {"label": 1 - row["label"]} for row in judged]
+    data, held = write_jsonl(tmp_path / "judged.jsonl", judged), write_jsonl(tmp_path / "held.jsonl", other)
+    options = TrainOptions(
+        steps=12, learning_rate=1e-2, precision="float32", save_every=0, keep_best="loss", eval_every=2
+    )
+    done = train(data, held, tmp_path / "run", options=options)
+    found = values(compare_runs([tmp_path / "run"]))
+    best = done.results["best"]
+    assert found["training", "kept step"] == [best["step"]] < found["training", "steps"]
+    assert found["losses", "evaluation, after"] == found["losses", "evaluation, best"] == [best["value"]]
+    assert found["figures", "accuracy, after"] == [done.results["metrics"]["accuracy"]]
+
+
 def test_a_run_in_progress_has_no_facts_yet(tmp_path):
     """It reads its rows: options only, and no step."""
     folder = tmp_path / "run"

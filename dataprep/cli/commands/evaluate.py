@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dataprep.evaluate.metrics.scores import Figure, Result
 
-WIDTH = 120
+WIDTH = 140
 # Letters or classes that a table has columns for.
 WIDEST = 12
 NOT_ABOVE = "not above the majority"

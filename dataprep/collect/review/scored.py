@@ -186,7 +186,9 @@ def _add(group: ScoredGroup, row: Mapping[str, Any], place: str) -> None:
     if group.metric in ("choice", "classes"):
         _count(group, row, gold, answer)
     if outcome != RIGHT and len(group.wrong) < SHOWN:
-        texts = (row.get("question") or "", gold, row.get("prediction") or answer or "")
+        # A choice that was scored by likelihood has no prediction in words.
+        said = row["prediction"] if "prediction" in row else _named(row, answer)
+        texts = (row.get("question") or "", _named(row, gold), said or "")
         question, gold, said = (shortened(str(text), EXCERPT) for text in texts)
         read = None if answer is None else shortened(str(answer), EXCERPT)
         group.wrong.append(WrongAnswer(str(row.get("id") or place), question, gold, read, said, outcome))
@@ -207,6 +209,13 @@ def _outcome(row: Mapping[str, Any]) -> str:
     if row.get("extracted") is None and row["metric"] != "squad":
         return UNREAD
     return PARTLY if any(0 < value < 1 for value in scores) else WRONG
+
+
+def _named(row: Mapping[str, Any], answer: str | None) -> str | None:
+    """Return an answer with its text, if it is the letter of a choice that the row has."""
+    place = LETTERS.find(answer) if row["metric"] == "choice" and answer is not None else -1
+    choices = row.get("choices") or ()
+    return f"({answer}) {choices[place]}" if 0 <= place < len(choices) else answer
 
 
 def _count(group: ScoredGroup, row: Mapping[str, Any], gold: str, answer: str | None) -> None:

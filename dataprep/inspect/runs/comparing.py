@@ -139,10 +139,11 @@ def _of_training(runs: Sequence[Run]) -> Iterator[Line]:
     last = [run.steps[-1] if run.steps else {} for run in runs]
     yield Line("training", "steps", tuple(line.get("step", 0) for line in last))
     yield from _if_any("training", "steps planned", [line.get("steps") for line in last])
-    yield from _if_any("training", "kept step", [_nested(run.results, "best", "step") for run in runs])
+    yield from _if_any("training", "kept step", [run.kept_step for run in runs])
     yield Line("training", "tokens", tuple(sum(line["tokens"] for line in run.steps) for run in runs))
     yield Line("training", "seconds", tuple(sum(line["seconds"] for line in run.steps) for run in runs))
     yield Line("training", "tokens a second", tuple(run.tokens_per_second for run in runs))
+    yield from _if_any("training", "share of the device's peak", [run.mfu for run in runs])
     memory = [max((line.get("memory_mb") or 0 for line in run.steps), default=0) for run in runs]
     yield Line("training", "peak memory in MB", tuple(value or None for value in memory))
     yield Line(
@@ -151,10 +152,7 @@ def _of_training(runs: Sequence[Run]) -> Iterator[Line]:
     yield Line("losses", "training, last", tuple(line.get("loss") for line in last))
     measured = [[line["eval_loss"] for line in run.evaluations] for run in runs]
     yield from _if_any("losses", "evaluation, before", [found[0] if found else None for found in measured])
-    after = [found[-1] if len(found) > 1 else None for found in measured]
-    # Of the student that was saved, which can be of an earlier step than the last.
-    saved = [run.results.get("eval_loss", loss) for run, loss in zip(runs, after, strict=True)]
-    yield from _if_any("losses", "evaluation, after", saved)
+    yield from _if_any("losses", "evaluation, after", [run.after.get("eval_loss") for run in runs])
     yield from _if_any("losses", "evaluation, best", [min(found[1:], default=None) for found in measured])
     figures = [run.figures() for run in runs]
     for name in dict.fromkeys(name for found in figures for name in found):

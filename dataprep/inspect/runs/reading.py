@@ -63,12 +63,30 @@ class Run:
         seconds = sum(line["seconds"] for line in self.steps)
         return sum(line["tokens"] for line in self.steps) / seconds if seconds else None
 
+    @property
+    def mfu(self) -> float | None:
+        """The mean share of the device's peak of the steps, weighted by their time, where it was measured."""
+        pairs = [(line["mfu"], line["seconds"]) for line in self.steps if line.get("mfu") is not None]
+        seconds = sum(weight for _, weight in pairs)
+        return sum(share * weight for share, weight in pairs) / seconds if seconds else None
+
+    @property
+    def kept_step(self) -> int | None:
+        """The step that ``--keep-best`` kept, so far; ``None`` without it."""
+        best = self.evaluations[-1].get("best") if self.evaluations else None
+        return best.get("step") if isinstance(best, dict) else None
+
+    @property
+    def after(self) -> dict[str, Any]:
+        """The evaluation of the student that is saved, or would be now; empty if none followed the first."""
+        by_step = {line["step"]: line for line in self.evaluations[1:]}
+        return by_step.get(self.kept_step, self.evaluations[-1]) if by_step else {}
+
     def figures(self) -> dict[str, tuple[float | None, float | None]]:
         """Return the figures before and after the training by name; ``None`` where they were not measured."""
         first = _figures(self.evaluations[0]) if self.evaluations else {}
-        last = _figures(self.evaluations[-1]) if len(self.evaluations) > 1 else {}
-        # The results are those of the student that was saved, which can be of an earlier step than the last.
-        last |= _figures(self.results.get("metrics") or {})
+        # A finished run measures the saved student once more.
+        last = _figures(self.after) | _figures(self.results.get("metrics") or {})
         return {name: (first.get(name), last.get(name)) for name in dict.fromkeys((*first, *last))}
 
 

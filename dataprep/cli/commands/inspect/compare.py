@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Characters of a column with a run's values, and of the two columns before them.
 _COLUMN, _NAMES = 24, 50
-_DIGITS = {"losses": 4, "figures": 4, "options": 6}
+_DIGITS = {"losses": 4, "figures": 4}
 
 
 def command(
@@ -75,7 +75,10 @@ def _shown(value: Any, part: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.{_DIGITS[part]}g}" if part == "options" else f"{value:,.{_DIGITS.get(part, 0)}f}"
+        if part == "options":
+            return f"{value:g}"
+        # Seconds and rates have no use for digits; shares have.
+        return f"{value:,.{_DIGITS.get(part, 3 if value < 10 else 0)}f}"
     return f"{value:,}" if isinstance(value, int) and part != "options" else str(value)
 
 
