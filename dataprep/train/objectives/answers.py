@@ -52,6 +52,9 @@ class Answers:
         self._batch_size = Settings().batch_size
         self._model: Model | None = None
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def figures(self) -> tuple[str, ...]:
         """Return the names of all figures."""
         metrics = dict.fromkeys(item.reference.metric for item in self._items)

@@ -29,7 +29,7 @@ from dataprep.tokens.tokenize import tokenize_files
 from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
 from dataprep.train.objective import Batch, Objective, TrainContext, TrainData, check_max_length
-from dataprep.train.objectives.answers import Answers
+from dataprep.train.objectives.answers import ROWS, Answers
 from dataprep.train.run_dir import TOKENS
 
 if TYPE_CHECKING:
@@ -52,12 +52,6 @@ class SftObjective(Objective):
     def __init__(self, student: Any, data: TrainData, context: TrainContext) -> None:
         super().__init__(student, data, context)
         self.output = OutputLayer(student.model)
-        self.answers: Answers | None = None
-        if context.options.measure:
-            facts = student.describe()
-            as_trained = {name: facts[name] for name in ("strip", "date", "template_args")}
-            training = Training(style=self.answer_style, **as_trained, recorded=True)
-            self.answers = Answers(context, student, training)
 
     @classmethod
     def load_model(cls, context: TrainContext) -> Student:
@@ -111,9 +105,20 @@ class SftObjective(Objective):
                 styles[style] += 1
         return max(styles, key=styles.__getitem__, default=None)
 
+    @cached_property
+    def answers(self) -> Answers | None:
+        """The evaluation rows of `--measure`."""
+        if not self.context.options.measure:
+            return None
+        facts = self.student.describe()
+        as_trained = {name: facts[name] for name in ("strip", "date", "template_args")}
+        training = Training(style=self.answer_style, **as_trained, recorded=True)
+        return Answers(self.context, self.student, training)
+
     def facts(self) -> dict[str, Any]:
-        """Return how the student's answers are read."""
-        return {"answer_style": self.answer_style}
+        """Return how the student's answers are read, and the number of rows that `--measure` found."""
+        measured = {} if self.answers is None else {ROWS: len(self.answers)}
+        return {"answer_style": self.answer_style, **measured}
 
     def figures(self) -> tuple[str, ...]:
         """Return the figures of `--measure`."""
