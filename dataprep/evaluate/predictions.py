@@ -12,7 +12,7 @@ from dataprep.answers.final_answers import begins_in_thinking, divided
 from dataprep.core import io as files
 from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.core.errors import InputError, Location, UsageError, located
-from dataprep.core.io.unfinished import packed, scratch_database, unpacked
+from dataprep.core.io.tables.scratch import packed, scratch_database, unpacked
 from dataprep.core.records import describe
 from dataprep.evaluate.items import MISSING, Item, Prediction
 from dataprep.teacher.journal.current import CurrentLines

@@ -162,7 +162,10 @@ class TrainOptions:
     teacher_model: str | None = option(
         None, "Directory of a larger model with the same tokenizer, to learn its distributions.", **_PATH
     )
-    teacher_share: float = option(0.5, "Share of the teacher model in the loss.", min=0, max=1)
+    teacher_logits: str | None = option(
+        None, "Directory of `dataprep capture`: the distributions of a teacher that is not loaded.", **_PATH
+    )
+    teacher_share: float = option(0.5, "Share of the teacher in the loss.", min=0, max=1)
     lora: int | None = option(None, "Train low-rank updates of rank R, not the weights.", metavar="R", min=1)
     qat: str | None = option(None, "Train for this quantization.", choices=QAT)
     device: str = option("auto", "Device; auto takes a GPU if there is one.", choices=DEVICES)
@@ -185,6 +188,8 @@ class TrainOptions:
         for name in ("fields", "classes"):
             if len(set(values := getattr(self, name))) < len(values):
                 raise UsageError(f"--{name} {','.join(values)}: a name is repeated; give each one once")
+        if self.teacher_logits is not None and self.teacher_model is not None:
+            raise UsageError("--teacher-logits and --teacher-model: expected one of them")
         if len(self.classes) == 1:
             raise UsageError(f"--classes {self.classes[0]}: expected two or more")
         if not 0 <= self.seed < 1 << 63:

@@ -93,6 +93,38 @@ def test_predictions_have_the_same_figures(trained, tmp_path):
     assert again.results == expected.results
 
 
+@pytest.mark.medium
+def test_a_classifier_of_transformers_and_a_run_that_drops_long_rows(tmp_path):
+    """A sequence classifier is measured too, with the maximum length and truncation of its run."""
+    rows = [{"text": f"{WORDS[n % 3]} work", "label": WORDS[n % 3]} for n in range(24)]
+    rows += [{"text": "word " * 40, "label": "bad"}] * 3
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    options = TrainOptions(
+        model="bert-tiny", steps=3, batch_size=8, max_length=16, truncation="drop", precision="float32"
+    )
+    run = train(data, data, tmp_path / "run", options=options)
+    done = evaluate_classes(data, model=run.path, output=tmp_path / "scored.parquet")
+    assert done.ledger.to_json()["dropped"] == {"too long": 3}
+    (result,) = done.results
+    assert run.results["metrics"] == {
+        "rows": 24,
+        "accuracy": values(result)["accuracy"],
+        "macro_f1": values(result)["macro F1"],
+        "kappa": values(result)["kappa"],
+    }
+    scored = [row for _, row in read_rows(str(tmp_path / "scored.parquet"))]
+    assert sum(row["prediction"] == row["gold"][0] for row in scored) == 24 * values(result)["accuracy"]
+
+
+def test_rows_that_stand_in_the_training_data_are_left_out(trained, tmp_path):
+    """--contaminated gives a second table, by the rows' ids."""
+    run, _ = trained
+    held = write_jsonl(tmp_path / "held.jsonl", judged(40, 5))
+    found = write_jsonl(tmp_path / "found.jsonl", [{"id": f"{n}"} for n in range(10)])
+    done = evaluate_classes(held, model=run.path, settings=Settings(contaminated=str(found)))
+    assert (done.contaminated, done.clean[-1].rows) == (10, 30)
+
+
 def test_the_command_measures_whatever_it_is_given(run, trained, tmp_path):
     """A classifier and rows with labels are recognised; the table has intervals, chance and majority."""
     student, held = trained

@@ -17,7 +17,7 @@ from dataprep.answers.quality import by_teacher
 from dataprep.core import io as files
 from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.core.errors import InputError, Location, RowError, located, shortened
-from dataprep.core.io.unfinished import packed, scratch_database, unpacked
+from dataprep.core.io.tables.scratch import packed, scratch_database, unpacked
 from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import choices_of, id_of
 from dataprep.datasets.source_rows import GoldRow
