@@ -28,6 +28,7 @@ ALL = tuple(COMMANDS)
 OTHERS = (
     "init",
     "clean",
+    "compare",
     "validate",
     "lint-tokens",
     "stats",
@@ -90,7 +91,7 @@ UNREACHED = {
     ("tokens.options", "--split-long"): (ALL, "only `tokenize` packs with this option"),
     ("tokens.shards.packing", "--split-long"): (ALL, "only `tokenize` packs longer rows"),
     ("tokens.shards.packing", "--truncation"): (
-        ("lint-tokens", "mix", "predict", "report", "capture"),
+        ("lint-tokens", "mix", "predict", "report", "capture", "compare"),
         "they pack nothing, or documents that were packed before",
     ),
     ("tokens.shards.reading", "--pack"): (ALL, "they read documents"),
@@ -104,7 +105,10 @@ UNREACHED = {
     ("train.distributed", "--nproc-per-node"): (ALL, "a flag of torchrun"),
 }
 # Commands that share a package, whose messages are for one of them.
-FAMILIES = {"train.": ("train", "predict", "capture"), "datasets.hub": ("fetch", "datasets")}
+FAMILIES = {
+    "train.": ("train", "predict", "capture", "evaluate", "compare"),
+    "datasets.hub": ("fetch", "datasets"),
+}
 FAMILIES["datasets.download"] = FAMILIES["datasets.hub"]
 
 
