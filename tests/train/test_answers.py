@@ -8,7 +8,7 @@ import pytest
 from dataprep.core.errors import UsageError
 from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.settings import Settings
-from dataprep.train.objectives.soft_label.evaluating import evaluate_classes
+from dataprep.train.classifiers.evaluating import evaluate_classes
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests.evaluate.test_student_records import chats, examples, student
