@@ -47,7 +47,7 @@ from dataprep.datasets.registry import names as dataset_names
 from dataprep.curate.contamination.files import decontaminate_files as decontaminate_files
 from dataprep.curate.dedup import dedup_files as dedup_files
 from dataprep.inspect.diff.files import diff_files as diff_files
-from dataprep.train.objectives.soft_label.evaluating import evaluate_classes as evaluate_classes
+from dataprep.train.classifiers.evaluating import evaluate_classes as evaluate_classes
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.models.gguf.exporting import export_model as export_model

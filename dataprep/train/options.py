@@ -109,6 +109,12 @@ class TrainOptions:
         "objective measures, such as accuracy. Defaults to the last step's.",
         metavar="METRIC",
     )
+    measure: int = option(
+        0,
+        "Evaluation rows that the student answers at each evaluation, for figures such as accuracy.",
+        metavar="N",
+        min=0,
+    )
     patience: int | None = option(
         None, "End the run after N evaluations without a better METRIC.", metavar="N", min=1
     )
@@ -198,6 +204,8 @@ class TrainOptions:
             raise UsageError(f"--patience {self.patience} needs --keep-best METRIC, which it waits for")
         if self.fold_by is not None and self.cross_fit is None:
             raise UsageError(f"--fold-by {self.fold_by}: only --cross-fit divides the rows; leave it out")
+        if self.fsdp and self.measure:
+            raise UsageError("--measure needs the whole model in each process: leave --fsdp out")
         if self.fsdp and self.lora is not None:
             raise UsageError("--lora needs the whole model in each process: leave --fsdp out")
 

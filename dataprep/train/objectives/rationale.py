@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataprep.answers.quality import KEEPABLE
 from dataprep.core.errors import UsageError
+from dataprep.core.sampling import shuffled_order
 from dataprep.models.student import Student, load_chat_format_for, load_student, load_tokenizer_for
 from dataprep.tokens.tokenizers.base import pad_id
 from dataprep.train.layers.encoder_decoder import PackedPairs, PaddedPairs, pairs_for
@@ -76,6 +77,9 @@ class RationaleObjective(Objective):
         self.task_losses: TaskLosses
         if student.is_encoder_decoder:
             self.task_losses = pairs_for(student.model, pad_id(student.tokenizer))
+            if isinstance(self.task_losses, PaddedPairs):
+                for dataset in data.named().values():
+                    dataset.lengths = dataset.longest_texts()
         else:
             # Each task is a document of its own: the parts of a row must not see each other.
             use_packed_attention(student.model)
@@ -129,11 +133,17 @@ class RationaleObjective(Objective):
         return ("answer_exact_match",) if dataset is not None and self._questions(dataset) else ()
 
     def measure(self, processes: World | None = None) -> dict[str, Any]:
-        """Return the share of exact answers among the first rows, and their number."""
-        student: Student = self.student
-        tasks = self._questions(self.data.eval)[:ANSWERED_ROWS]
+        """Return the share of exact answers in a sample of rows, and its size.
+
+        `--measure` is its size; it defaults to `ANSWERED_ROWS`.
+        """
+        student, options = self.student, self.context.options
+        tasks = self._questions(self.data.eval)
         if not tasks:
             return {}
+        # Not the first ones, which can be of one kind.
+        drawn = shuffled_order(len(tasks), options.seed)[: options.measure or ANSWERED_ROWS]
+        tasks = [tasks[number] for number in sorted(drawn.tolist())]
         shard = processes.shard(tasks) if processes else tasks
         texts = student.generate_samples([task.prompt for task in shard], ANSWER_TOKENS)
         wanted = [student.decode_answer(task.target.tolist()) for task in shard]

@@ -99,7 +99,7 @@ _ALL = (
         target="distillation:DistillationObjective",
         rows="chat rows with 'logprobs', or chat rows and --teacher-model or --teacher-logits",
         matches=_has_teacher,
-        options=("pack", "teacher_model", "teacher_logits", "teacher_share", "temperature"),
+        options=("pack", "measure", "teacher_model", "teacher_logits", "teacher_share", "temperature"),
         variant_of="sft",
     ),
     ObjectiveSpec(
@@ -107,14 +107,14 @@ _ALL = (
         target="sft:SftObjective",
         rows="chat rows ({'messages': […]})",
         matches=_is_chat,
-        options=("pack",),
+        options=("pack", "measure"),
     ),
     ObjectiveSpec(
         name="rationale",
         target="rationale:RationaleObjective",
         rows="rows with 'rationales' by teacher, as `dataprep parse-rationales` writes them",
         matches=_has_rationales,
-        options=("gamma", "alpha", "beta", "teacher_weights", "keep_status"),
+        options=("measure", "gamma", "alpha", "beta", "teacher_weights", "keep_status"),
         preset="t5-tiny",
     ),
     ObjectiveSpec(
