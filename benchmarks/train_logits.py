@@ -93,6 +93,7 @@ def _times(folder: Path, model: Path, steps: int) -> tuple[int, dict[str, float]
 def _objectives(folder: Path, model: Path) -> dict[str, Any]:
     import torch
 
+    from dataprep.core.optional import quiet
     from dataprep.models.loading import load_weights
     from dataprep.tokens.shards.reading import Shards
     from dataprep.train.layers.packed_attention import use_packed_attention
@@ -102,7 +103,8 @@ def _objectives(folder: Path, model: Path) -> dict[str, Any]:
     from dataprep.train.objectives.sft import Documents, SftObjective
     from dataprep.train.options import TrainOptions
 
-    weights, teacher = (load_weights(str(model), torch.float32) for _ in range(2))
+    with quiet():
+        weights, teacher = (load_weights(str(model), torch.float32) for _ in range(2))
     for each in (weights, teacher):
         use_packed_attention(each)
     student, shards = SimpleNamespace(model=weights), Shards.open(folder / "tokens")
