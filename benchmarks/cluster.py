@@ -21,7 +21,8 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.measure import claim, repeat
 from dataprep.core import io as files
-from dataprep.core.io.part_files import CHUNK_VARIABLE, MANIFEST
+from dataprep.core.io.part_files import CHUNK_VARIABLE
+from dataprep.core.io.unfinished import MANIFEST
 from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import Outcome, check_nodes, engine, run_into
 from dataprep.core.parallel.backends import Crew, Inline, Work

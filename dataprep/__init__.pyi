@@ -20,6 +20,8 @@ from dataprep.datasets.checks.validation import Problem as Problem
 from dataprep.datasets.checks.validation import Report as Report
 from dataprep.core.sampling import Reservoir as Reservoir
 from dataprep.collect.review.findings import Review as Review
+from dataprep.inspect.runs.comparing import RunComparison as RunComparison
+from dataprep.collect.review.scored import ScoredReview as ScoredReview
 from dataprep.tokens.options import ShardOptions as ShardOptions
 from dataprep.tokens.shards.reading import Shards as Shards
 from dataprep.curate.split import Split as Split
@@ -33,12 +35,14 @@ from dataprep.tokens.formats.loading import chat_format_of as chat_format_of
 from dataprep.core.parallel import cluster as cluster
 from dataprep.collect.collector import collect as collect
 from dataprep.collect.collector import collect_files as collect_files
+from dataprep.inspect.runs.comparing import compare_runs as compare_runs
 from dataprep.datasets.convert import convert as convert
 from dataprep.datasets.convert import convert_files as convert_files
 from dataprep.datasets.registry import names as dataset_names
 from dataprep.curate.contamination.files import decontaminate_files as decontaminate_files
 from dataprep.curate.dedup import dedup_files as dedup_files
 from dataprep.inspect.diff.files import diff_files as diff_files
+from dataprep.train.objectives.soft_label.evaluating import evaluate_classes as evaluate_classes
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.models.gguf.exporting import export_model as export_model

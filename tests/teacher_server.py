@@ -177,6 +177,31 @@ def polite(received: Received, _: int) -> Reply:
     return Reply(body=completion(f"answer to {received.question}", n=received.body.get("n", 1)))
 
 
+def logprob_of(character: str) -> float:
+    """The log-probability of a token of ``with_prompt_logprobs``, whatever is before it."""
+    return -(1 + ord(character) % 7) / 10
+
+
+def with_prompt_logprobs(received: Received, _: int) -> Reply:
+    """A server that gives log-probabilities of prompts as vLLM documents it; a token is a character."""
+    body = received.body
+    goes_on, begins = body.get("continue_final_message", False), body.get("add_generation_prompt", True)
+    if goes_on and begins:
+        both = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
+        return Reply(400, error(both, "BadRequestError"))
+    text = "".join(f"<{message['role']}>{message['content']}</>" for message in body["messages"])
+    text = text.removesuffix("</>") if goes_on else text + "<assistant>" * begins
+    reply = completion("answer", n=body.get("n", 1))
+    reply["usage"]["prompt_tokens"] = len(text)
+    if body.get("prompt_logprobs") is not None:
+        rest = [
+            {str(ord(token)): {"logprob": logprob_of(token), "rank": 3, "decoded_token": token}}
+            for token in text[1:]
+        ]
+        reply["prompt_logprobs"] = [None, *rest]
+    return Reply(body=reply)
+
+
 def main(log: str, delay: str) -> None:
     """Serve in a process of its own, and write each question to a log when it comes and when it is answered.
 

@@ -47,7 +47,10 @@ COMMANDS = {
     "prompt": ("generate:prompt_command", "Make requests to a teacher from Examples."),
     "generate": ("generate:generate_command", "Ask a teacher, and write every answer into a journal."),
     "collect": ("collect:collect_command", "Join teachers' answers to their Examples."),
-    "review": ("collect:review_command", "Describe teachers' answers to multiple-choice questions."),
+    "review": (
+        "collect:review_command",
+        "Describe teachers' answers to multiple-choice questions, or answers that were evaluated.",
+    ),
     "export": ("exchange:export_command", "Write chat rows as other tools read them."),
     "tokenize": (
         "tokenize:command",
@@ -65,6 +68,7 @@ COMMANDS = {
         "train:predict_command",
         "Score rows with a classifier that `dataprep train` made, or any of transformers.",
     ),
+    "compare": ("inspect.compare:command", "Put training runs side by side."),
     "export-model": (
         "export_model:command",
         "Export a student as a GGUF file, which llama.cpp and Ollama run.",

@@ -32,7 +32,11 @@ Cluster = Annotated[
     ),
 ]
 Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Do all of the work again, also what an unfinished run has done.")
+    bool,
+    typer.Option(
+        "--fresh",
+        help="Do all of the work again, also what an unfinished run into DIR/ or on a cluster has done.",
+    ),
 ]
 
 
@@ -52,6 +56,9 @@ def with_cluster(name: str, command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def run(*, cluster: str | None, fresh: bool = False, **values: Any) -> Any:
         address = cluster or os.environ.get(VARIABLE) or None
+        if cluster is None and address is not None and address.startswith(("http://", "https://")):
+            say(f"{name}: {VARIABLE} names a server of jobs, no cluster; runs on this machine")
+            address = None
         if address is None and not fresh:
             return command(**values)
         from dataprep.core.parallel import engine

@@ -47,7 +47,12 @@ def argument(default: Any, help: str, metavar: str) -> Any:
 
 Output = Annotated[
     str | None,
-    typer.Option("-o", "--output", metavar="PATH", help="Output file; - is standard output."),
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="Output file or URL; - is standard output, and DIR/ a folder of parts.",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of Python's random generator.")]
 Workers = Annotated[

@@ -230,7 +230,13 @@ def _print_metrics(line: dict[str, Any]) -> None:
 
 
 def _evaluation(line: dict[str, Any]) -> str:
-    return f"after {line['step']:,} steps: evaluation loss {line['eval_loss']:.4f}"
+    # Parts of the loss would make the line long. Figures of the objective are shares, and not counts.
+    figures = [
+        f", {name} {value:.4f}"
+        for name, value in line.items()
+        if isinstance(value, float) and not name.startswith("eval_loss")
+    ]
+    return f"after {line['step']:,} steps: evaluation loss {line['eval_loss']:.4f}{''.join(figures)}"
 
 
 def _facts(line: dict[str, Any]) -> str:

@@ -95,7 +95,7 @@ def judge(
         raise RowError("too many choices", found)
     if example.choices:
         letter, _, contradicts = choice_of(said, example.choices)
-        verdict = "contradiction" if contradicts else _of_letter(letter, gold_letter(example))
+        verdict = "contradiction" if contradicts else status_of_letter(letter, gold_letter(example))
     else:
         verdict = _of_open(example, said, run_tests)
     # A wrong answer stays a mismatch: as a runaway it could be trimmed and kept.
@@ -104,7 +104,8 @@ def judge(
     return Judged(verdict, without_cue(kept), kept, reasoning, letter, place)
 
 
-def _of_letter(letter: str | None, gold: str | None) -> str:
+def status_of_letter(letter: str | None, gold: str | None) -> str:
+    """Return the status of an answer that names the choice with a letter, if any."""
     if letter is None:
         return "no_answer"
     return "unjudged" if gold is None else "ok" if letter == gold else "answer_mismatch"

@@ -29,7 +29,7 @@ from dataprep.collect.rows import (
 from dataprep.collect.settings import CONVERSATIONS, FORMATS, Settings
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowDropped, RowError, UsageError, located
-from dataprep.core.io.unfinished import packed, unpacked
+from dataprep.core.io.tables.scratch import packed, unpacked
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import Example, is_example
 from dataprep.datasets import registry as converters

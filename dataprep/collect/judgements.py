@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, RowError, located
-from dataprep.core.io.unfinished import packed, scratch_database, unpacked
+from dataprep.core.io.tables.scratch import packed, scratch_database, unpacked
 from dataprep.core.records import describe, from_cell, id_text, whole_of
 
 TIE = "tie"

@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from dataprep.answers.final_answers import said_of
 from dataprep.answers.letters import choice_of
 from dataprep.answers.rationale import without_cue
-from dataprep.collect.answers import Answers, Judged, Labels, gold_letter
+from dataprep.collect.answers import Answers, Judged, Labels, gold_letter, status_of_letter
 from dataprep.collect.settings import Settings
 from dataprep.core.errors import InputError, RowDropped, RowError
 from dataprep.core.records import LETTERS, Example, describe
@@ -56,6 +56,51 @@ def choice_probs(line: Mapping[str, Any], choices: Sequence[str]) -> tuple[dict[
     if not total:
         raise RowDropped("no probability on a letter")
     return {letter: mass / total for letter, mass in sums.items()}, max(0.0, 1.0 - total)
+
+
+_Read = TypeVar("_Read")
+
+
+def soft_labels(line: Mapping[str, Any], choices: Sequence[str]) -> tuple[dict[str, float], float]:
+    """Return a teacher's probability of each choice, and that outside of them.
+
+    They are by the likelihood of the choices if the line has it, otherwise by the letters' tokens.
+    """
+    return likely_probs(line, choices) or choice_probs(line, choices)
+
+
+def likely_probs(line: Mapping[str, Any], choices: Sequence[str]) -> tuple[dict[str, float], float] | None:
+    """Return a teacher's probability of each choice by the likelihood of its text; ``None`` without such.
+
+    Args:
+        line: a line of a journal; ``choices`` has ``{"text", "log_likelihood"}`` for each choice.
+        choices: the texts of the choices, at most 26.
+
+    Returns:
+        The probability of each letter, with a sum of 1, and the probability of answers that begin with none
+        of the texts.
+    """
+    found = line.get("choices")
+    if found is None:
+        return None
+    texts, values = _likelihoods(found)
+    if texts != list(choices):
+        raise RowError("other choices", f"found {describe(texts)}, expected those of the Example")
+    most = max(values)
+    masses = [math.exp(value - most) for value in values]
+    probs = {letter: mass / math.fsum(masses) for letter, mass in zip(LETTERS, masses, strict=False)}
+    return probs, max(0.0, 1.0 - math.fsum(map(math.exp, values)))
+
+
+def _likelihoods(found: Any) -> tuple[list[str], list[float]]:
+    try:
+        values = [float(entry["log_likelihood"]) for entry in found]
+        if found and all(value <= _ROUNDING for value in values):
+            return [str(entry["text"]) for entry in found], values
+    except (KeyError, TypeError, ValueError):
+        pass
+    expected = "expected {'text', 'log_likelihood'} of each choice, natural logarithms of at most 0"
+    raise RowError("malformed likelihoods", f"{expected}, found {describe(found)}")
 
 
 def _entries(line: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -188,6 +233,8 @@ class TrainingRows:
         counts = self.statuses.setdefault(self.teacher, Counter())
         for sample in samples:
             judged = self.answers.judged(example, labels, self.teacher, sample)
+            if self.settings.to == "choice-probs":
+                judged = _by_likelihood(self.answers, example, judged)
             counts[judged.status] += 1
             try:
                 yield self._row(example, labels, judged)
@@ -198,7 +245,8 @@ class TrainingRows:
         # The reason names the status, so that the ledger shows what was left out and why.
         if judged.status not in self.settings.kept:
             raise RowDropped(f"status: {judged.status}")
-        if not judged.rationale and not (judged.tool_calls and self.settings.to == "chat"):
+        # A choice that is the likeliest one needs no reply that names it.
+        if not (judged.rationale or judged.letter or (judged.tool_calls and self.settings.to == "chat")):
             raise RowDropped("no text")
         shown, place = self.settings.to == "chat", self.settings.place
         left_out = judged.reasoning is not None and (place == "drop" or not shown)
@@ -231,12 +279,7 @@ def probs_row(answers: Answers, teacher: str, example: Example, judged: Judged, 
         raise RowDropped("no choices")
     if judged.place is None:
         raise RowDropped("no log-probabilities")
-    try:
-        probs, outside = choice_probs(answers.journals.row(judged.place), example.choices)
-    except RowDropped:
-        raise
-    except RowError as error:  # the journal is wrong, not the file of Examples
-        raise InputError(answers.journals.where(judged.place), str(error)) from None
+    probs, outside = _located(answers, judged.place, lambda line: soft_labels(line, example.choices))
     return {
         "id": example.identify(),
         "text": _plain(example),
@@ -245,6 +288,26 @@ def probs_row(answers: Answers, teacher: str, example: Example, judged: Judged, 
         "outside": outside,
         "teacher": teacher,
     }
+
+
+def _by_likelihood(answers: Answers, example: Example, judged: Judged) -> Judged:
+    """Judge an answer by the likeliest choice, if its line has the likelihoods, whatever the reply says."""
+    place = judged.place
+    if place is None or not answers.journals.row(place).get("choices"):
+        return judged
+    likely = _located(answers, place, lambda line: likely_probs(line, example.choices))
+    letter = max(likely[0], key=likely[0].__getitem__) if likely else None
+    return replace(judged, status=status_of_letter(letter, gold_letter(example)), letter=letter)
+
+
+def _located(answers: Answers, place: int, read: Callable[[Mapping[str, Any]], _Read]) -> _Read:
+    """Return what is read from a line of the journals; an error names its place."""
+    try:
+        return read(answers.journals.row(place))
+    except RowDropped:
+        raise
+    except RowError as error:  # the journal is wrong, not the file of Examples
+        raise InputError(answers.journals.where(place), str(error)) from None
 
 
 def dump(row: Made) -> bytes:

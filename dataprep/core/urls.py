@@ -11,7 +11,11 @@ from pathlib import PurePath
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)
 # In `abfss://container@account.host/…` the part before the @ is no password.
-_USER = re.compile(r"(?<!abfs://)(?<!abfss://)(?<=://)[^/@\s\"'<>]*@", re.IGNORECASE)
+_USER = re.compile(
+    # A password may have a slash, as the keys of S3 do; `host:8000/a@b` has a port.
+    r"(?<!abfs://)(?<!abfss://)(?<=://)(?:[^/@:\s\"'<>]*:(?!\d+/)[^@\s\"'<>]*|[^/@\s\"'<>]*)@",
+    re.IGNORECASE,
+)
 # Parameters that are secret, or name a key: of presigned URLs, and of shared access signatures.
 _SIGNED = re.compile(
     r"([?&](?:x-(?:amz|goog)-(?:credential|signature|security-token)|awsaccesskeyid|googleaccessid|signature|"

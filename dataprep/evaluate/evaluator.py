@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from dataprep.core import io as files
+from dataprep.core.conversations import content_text
 from dataprep.core.errors import InputError, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet
@@ -59,33 +60,67 @@ def evaluate_file(
     settings, path = settings or Settings(), str(path)
     if (model is None) == (predictions is None):
         raise UsageError("expected a MODEL, or --predictions FILE in its place, and not both")
-    if predictions is not None and settings.metric == "loss":
-        raise UsageError("--metric loss needs a MODEL: a prediction's text has no loss")
-    inputs = [path, *(str(other) for other in (predictions, settings.contaminated) if other is not None)]
+    if predictions is not None and (settings.metric == "loss" or settings.by == "likelihood"):
+        option = "--metric loss" if settings.metric == "loss" else "--by likelihood"
+        raise UsageError(f"{option} needs a MODEL: a prediction is a text without probabilities")
+    if settings.metric == "classes":
+        raise UsageError(
+            "--metric classes measures classifiers: `dataprep.evaluate_classes` does it in Python"
+        )
+    training = _training(model, settings)
+
+    def read(ledger: Ledger, rejects: files.Rejects) -> Iterator[Item]:
+        chosen: dict[str, Any] = {"metric": settings.metric, "dataset": settings.dataset}
+        return read_items(path, ledger, rejects, **chosen, template=settings.template, training=training)
+
+    def score_all(items: Iterator[Item], done: Evaluation) -> ScoredRows:
+        if model is None:
+            return _of_predictions(items, str(predictions), settings, training, done, on_progress)
+        return _of_model(list(items), str(model), settings, training, done, on_progress)
+
+    given = [] if predictions is None else [str(predictions)]
+    return measure_rows(read, score_all, [path, *given], output, settings, rejects)
+
+
+def measure_rows(
+    read: Callable[[Ledger, files.Rejects], Iterator[Item]],
+    score_all: Callable[[Iterator[Item], Evaluation], ScoredRows],
+    inputs: Sequence[str],
+    output: str | Path | None,
+    settings: Settings,
+    rejects: str | Path | None,
+) -> Evaluation:
+    """Read rows, score them, write them, and return their figures.
+
+    Args:
+        read: yields the items of the first input, counts its rows, and adds bad ones to the rejects.
+        score_all: yields the items' scores and output rows; it may add to the evaluation.
+        inputs: the file of the rows, then other files that must stay as they are.
+        output: receives the output rows.
+        settings: how rows are evaluated.
+        rejects: receives bad rows; without it the first one is an error.
+
+    Raises:
+        UsageError: the output has a format that holds no scores, or would replace an input.
+        InputError: a row is bad, or there are none.
+        FileError: a file cannot be read or written.
+    """
+    inputs = [*inputs, *([] if settings.contaminated is None else [settings.contaminated])]
     outputs = [] if output is None else [str(output)]
     if output is not None and files.format_of(str(output)).kind in ("csv", "tsv"):
         raise UsageError(f"{output}: a row has several scores, which no CSV holds; write .jsonl or .parquet")
     files.check_apart(outputs, inputs)
     files.check_distinct(rejects, outputs, inputs)
-    training = _training(model, settings)
     found = None if settings.contaminated is None else FoundRows(settings.contaminated)
     ledger = Ledger()
     # The output is opened first, so that a file that cannot be written is known before hours of work.
     opened = nullcontext() if output is None else files.open_output(str(output))
     with files.open_rejects(rejects) as bad, opened as out:
-        items = read_items(
-            path, ledger, bad,
-            metric=settings.metric, dataset=settings.dataset, template=settings.template,
-            training=training,
-        )  # fmt: skip
+        items = read(ledger, bad)
         done, tally, clean, written = Evaluation(ledger, []), Tally(), Tally(), 0
         if found is not None:
             items, done.named = _marked(items, found), len(found)
-        if model is None:
-            scored = _of_predictions(items, str(predictions), settings, training, done, on_progress)
-        else:
-            scored = _of_model(list(items), str(model), settings, training, done, on_progress)
-        for row, line in scored:
+        for row, line in score_all(items, done):
             tally.add(row)
             if found is not None:
                 line["contaminated"] = row.contaminated
@@ -96,7 +131,7 @@ def evaluate_file(
             if out is not None:
                 out.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         if not ledger.rows_in:
-            raise InputError(path, "the file is empty; expected rows")
+            raise InputError(inputs[0], "the file is empty; expected rows")
     # After the output has appeared: a row counts as written only then.
     ledger.rows_out = written
     ledger.check()
@@ -166,9 +201,13 @@ def _of_model(
 ) -> ScoredRows:
     if not items:
         return
-    done.guard = _guard(items, settings)
+    if settings.by == "answer":
+        done.guard = _guard(items, settings)
     if settings.metric == "loss":
         yield from _losses(items, model, settings, training, done, on_progress)
+        return
+    if settings.by == "likelihood":
+        yield from _likelihoods(items, model, settings, training, done, on_progress)
         return
     from dataprep.evaluate.local_model import answer_all, template_options
 
@@ -223,6 +262,43 @@ def _losses(
             continue
         output = _identity(item) | {"loss": loss[0] / loss[1], "tokens": loss[1]}
         yield Row(item.source, item.reference, loss=loss, contaminated=item.contaminated), output
+
+
+def _likelihoods(
+    items: Sequence[Item],
+    name: str,
+    settings: Settings,
+    training: Training,
+    done: Evaluation,
+    on_progress: OnProgress | None,
+) -> ScoredRows:
+    asked = [item for item in items if item.reference.choices]
+    done.ledger.drop("no choices", len(items) - len(asked))
+    if not asked:
+        return
+    from dataprep.evaluate.likelihood import ChoiceScores, score_choices
+    from dataprep.evaluate.local_model import template_options
+
+    with quiet():
+        results = score_choices(
+            _loaded(name, template_options(training)),
+            asked,
+            training=training,
+            batch_size=settings.batch_size,
+            on_rows=_counting(on_progress, "choices", len(asked)),
+        )
+    for item, result in zip(asked, results, strict=True):
+        if not isinstance(result, ChoiceScores):
+            done.ledger.fail(result.kind)
+            continue
+        scored = result.scored(item.reference.answers[0])
+        output = _identity(item) | {
+            "extracted": scored.extracted,
+            "gold": list(item.reference.answers),
+            "scores": scored.scores,
+            **result.to_json(),
+        }
+        yield Row(item.source, item.reference, scored, contaminated=item.contaminated), output
 
 
 def _scored(
@@ -286,7 +362,13 @@ def _run_all(
 
 
 def _identity(item: Item) -> dict[str, Any]:
-    return {"id": item.id, "source": item.source, "metric": item.reference.metric}
+    identity = {"id": item.id, "source": item.source, "metric": item.reference.metric}
+    if item.reference.metric == "loss":
+        return identity
+    # The user's last words, which `review` shows.
+    asked = [content_text(each.get("content")) for each in item.asked if each["role"] == "user"]
+    choices = {"choices": list(item.reference.choices)} if item.reference.choices else {}
+    return identity | {"question": asked[-1] if asked else "", **choices}
 
 
 def _counting(on_progress: OnProgress | None, task: str, total: int) -> Callable[[int], None]:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
+import orjson
+
 from dataprep.answers.final_answers import begins_in_thinking, divided
 from dataprep.core import io as files
 from dataprep.core.conversations import REASONING_FIELDS
 from dataprep.core.errors import InputError, Location, UsageError, located
-from dataprep.core.io.unfinished import packed, scratch_database, unpacked
+from dataprep.core.io.tables.scratch import packed, scratch_database, unpacked
 from dataprep.core.records import describe
 from dataprep.evaluate.items import MISSING, Item, Prediction
 from dataprep.teacher.journal.current import CurrentLines
@@ -26,6 +28,7 @@ class Predictions:
     Args:
         path: the file.
         teacher: the teacher whose answers in a journal are the predictions; required if there are several.
+        classes: whether the predictions are classes, in the field ``prediction``, and may be numbers.
 
     Raises:
         InputError: a row is no prediction, an id has two, some rows have an id and others none, or there are
@@ -33,8 +36,8 @@ class Predictions:
         UsageError: the journal has several teachers, or not this one.
     """
 
-    def __init__(self, path: str, teacher: str | None = None) -> None:
-        self._path = path
+    def __init__(self, path: str, teacher: str | None = None, *, classes: bool = False) -> None:
+        self._path, self._classes = path, classes
         self._database = scratch_database(
             # `place` is the number of the row as messages count it, of `unit`.
             "predictions (number INTEGER PRIMARY KEY, id BLOB UNIQUE, text BLOB, place INT, unit TEXT, "
@@ -81,7 +84,7 @@ class Predictions:
                 name = None if row.get("id") is None else str(row["id"])
             self._with_id = self._with_id or name is not None
             self._without_id = self._without_id or (where if name is None else None)
-            text = _prediction(where, row)
+            text = _class(where, row) if self._classes else _prediction(where, row)
         held = None if text is None else packed(text)
         values = (number, None if name is None else packed(name), held, where.number, where.unit, cut)
         added = self._database.execute("INSERT OR IGNORE INTO predictions VALUES (?, ?, ?, ?, ?, ?)", values)
@@ -196,6 +199,19 @@ def _prediction(where: Location, row: Mapping[str, Any]) -> str:
             raise InputError(where, f"{problem}; expected what the system said, or an empty text")
     names = ", ".join(map(repr, row)) or "none"
     message = f"no prediction: the row's fields are {names}; expected one in 'prediction' or 'text'"
+    raise InputError(where, message)
+
+
+def _class(where: Location, row: Mapping[str, Any]) -> str:
+    value = row.get("prediction")
+    if type(value) is str:
+        return value
+    if type(value) in (int, float, bool):
+        return orjson.dumps(value).decode()
+    names = ", ".join(map(repr, row)) or "none"
+    message = (
+        f"no class in 'prediction': the row's fields are {names}; expected rows as `predict` writes them"
+    )
     raise InputError(where, message)
 
 

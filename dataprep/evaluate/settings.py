@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from dataprep.core.errors import UsageError
 from dataprep.core.ledger import Ledger
-from dataprep.core.options import canonical_date, check, option, parse_size
+from dataprep.core.options import canonical_date, check, option, parse_names, parse_size
 from dataprep.datasets.templates import read_template
 from dataprep.evaluate.metrics.references import METRICS, Metric
 from dataprep.tokens.formats.base import check_date
@@ -28,11 +29,17 @@ class Settings:
 
     metric: Metric | None = option(
         None,
-        "Metric of all rows; auto takes each row's own, by its source, task or wording.",
+        "Metric of all rows; auto takes each row's own, by its source, task or wording, and classes for a "
+        "classifier or rows with a label.",
         choices=METRICS,
-        kind=Literal["auto", "gsm8k", "squad", "choice", "mbpp", "loss"],
+        kind=Literal["auto", "gsm8k", "squad", "choice", "mbpp", "classes", "loss"],
         shown="auto",
         parse=lambda name: None if name == "auto" else name,
+    )
+    by: Literal["answer", "likelihood"] = option(
+        "answer",
+        "Score choices by the answer that the model gives, or by the likelihood of each choice.",
+        choices=("answer", "likelihood"),
     )
     dataset: str | None = option(None, "FILE holds source rows of this dataset.", metavar="NAME")
     template: Mapping[str, str] = option(
@@ -44,6 +51,17 @@ class Settings:
     )
     teacher: str | None = option(
         None, "Teacher whose answers are the predictions, if a journal has several.", metavar="NAME"
+    )
+    fields: tuple[str, ...] = option(
+        (),
+        "classes: fields with the text. Defaults to those that the classifier was trained on.",
+        metavar="NAME,...",
+        parse=parse_names,
+    )
+    label: str | None = option(
+        None,
+        "classes: field with the correct label. Defaults to that of the training, else to label or score.",
+        metavar="NAME",
     )
     max_tokens: int = option(512, "Maximum number of tokens per answer.", metavar="N", min=1)
     batch_size: int = option(16, "Rows per batch.", metavar="N", min=1)
@@ -85,6 +103,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.by == "likelihood" and self.metric not in (None, "choice"):
+            raise UsageError(f"--by likelihood is for rows with choices: leave out --metric {self.metric}")
         object.__setattr__(self, "date", canonical_date(self.date))
         check_date(self.date)
 

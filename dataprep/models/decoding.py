@@ -111,6 +111,7 @@ class Decoding:
     temperature: float | None = 0.0  # 0 is greedy; `None` follows the model's generation_config.json.
     n: int = 1  # Number of answers per request.
     logprobs: int = 0  # Number of alternatives recorded for each token.
+    likelihoods: bool = False  # Compute the likelihood of each choice of a request as its answer.
     top_p: float | None = None  # Draw among the likeliest tokens that have this probability together.
     top_k: int | None = None  # Draw among this number of the likeliest tokens.
     repetition_penalty: float | None = None  # Above 1, tokens that were used already become less likely.
@@ -133,7 +134,9 @@ class Decoding:
         if unknown := sorted(config.extra.keys() - set(SETTINGS)):
             problem = f"--engine transformers does not know it; it knows {', '.join(SETTINGS)}"
             raise UsageError(f"--param {unknown[0]}: {problem}")
-        return cls(config.max_tokens, config.temperature, config.n, config.logprobs, **dict(config.extra))
+        likelihoods = config.choice_probs == "likelihood"
+        values = config.max_tokens, config.temperature, config.n, config.logprobs, likelihoods
+        return cls(*values, **dict(config.extra))
 
 
 def _check(name: str, value: Any, kind: type, expected: str, holds: Callable[[Any], bool]) -> None:
@@ -199,7 +202,7 @@ class Decoder:
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 - one failed row each, whatever the model's code raises
-            failure = _generation_error(error)
+            failure = generation_error(error)
         # Memory is free only after the error is gone: its frames hold the tensors.
         gc.collect()
         if self._model.device.type == "cuda":
@@ -295,7 +298,8 @@ def _until(tokens: list[int], eos_token_ids: frozenset[int]) -> list[int]:
     return tokens[: end + 1]
 
 
-def _generation_error(error: Exception) -> GenerationError:
+def generation_error(error: Exception) -> GenerationError:
+    """Return the reason of a row for which the model's code raised an error."""
     import torch
 
     # On the CPU torch raises a plain RuntimeError when memory runs out.

@@ -15,6 +15,7 @@ from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.core.io import check_local
 from dataprep.core.optional import require
 from dataprep.tokens.formats.model_template import ChatTemplate
+from dataprep.tokens.options import first_difference
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -94,11 +95,8 @@ class Model:
         """
         if self._tokenizer.chat_template:
             tokens = self._templated(messages, tools, chat_template_kwargs or {})
-        elif plain:
-            tokens = self._encode("\n".join(_text(message) for message in messages), special=True)
         else:
-            lines = [f"{message['role']}: {_text(message)}\n" for message in messages]
-            tokens = self._encode("".join(lines) + "assistant:", special=True)
+            tokens = self._encode(_plain_text(messages, plain), special=True)
         if not tokens or max(tokens) >= self.vocab_size:
             problem = "has tokens that the model does not know" if tokens else "has no tokens"
             raise GenerationError("tokenizer", f"the prompt {problem}")
@@ -108,20 +106,71 @@ class Model:
             raise GenerationError("context_length_exceeded", problem)
         return tokens
 
+    def answers(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        texts: Sequence[str],
+        *,
+        tools: Any = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        plain: bool = False,
+    ) -> tuple[list[int], list[list[int]]]:
+        """Return a request's messages as tokens, and the tokens of each of several answers behind them.
+
+        The other arguments are those of ``prompt``. An answer is encoded at its place, without what would end
+        it; behind a prompt without a template, a space is before it. The prompt is a token shorter if the
+        tokenizer merges its end with the beginning of an answer. A ``GenerationError`` says why that is not
+        possible.
+        """
+        variables = chat_template_kwargs or {}
+        prompt = self.prompt(messages, tools=tools, chat_template_kwargs=variables, plain=plain)
+        if self.encodes:
+            return prompt, [self._encode(text, special=False) for text in texts]
+        if self._tokenizer.chat_template:
+            wholes = self._templated_answers(messages, texts, tools, variables)
+        else:
+            asked = _plain_text(messages, plain)
+            wholes = [self._encode(f"{asked} {text}", special=True) for text in texts]
+        shared = min(_common(prompt, whole) for whole in wholes)
+        return prompt[:shared], [whole[shared:] for whole in wholes]
+
     def _templated(
         self, messages: Sequence[Mapping[str, Any]], tools: Any, variables: Mapping[str, Any]
     ) -> list[int]:
-        row = {"messages": list(messages), "tools": tools, "chat_template_kwargs": variables}
+        if self._prompts is None:
+            # A template writes its special tokens itself.
+            return self._encode(self._rendered(messages, tools, variables), special=False)
         try:
-            if self._prompts is not None:
-                return self._prompts.encode_prompt({name: value for name, value in row.items() if value})
+            return self._prompts.encode_prompt(_row(messages, tools, variables))
+        except ValueError as error:  # RowError and TemplateError
+            raise GenerationError("chat_template", first_line(error)) from None
+
+    def _templated_answers(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        texts: Sequence[str],
+        tools: Any,
+        variables: Mapping[str, Any],
+    ) -> list[list[int]]:
+        if self._prompts is None:
+            asked = self._rendered(messages, tools, variables)
+            return [self._encode(asked + text, special=False) for text in texts]
+        from dataprep.models.prompts import encode_answers
+
+        try:
+            return encode_answers(self._prompts, _row(messages, tools, variables), texts)
+        except ValueError as error:  # RowError and TemplateError
+            raise GenerationError("chat_template", first_line(error)) from None
+
+    def _rendered(
+        self, messages: Sequence[Mapping[str, Any]], tools: Any, variables: Mapping[str, Any]
+    ) -> str:
+        try:
             given = {**self._tokenizer.special_tokens_map, **self._variables}
             chat = ChatTemplate(self._tokenizer.get_chat_template(tools=tools), given, None)
-            text = chat.render(messages, tools=tools, arguments=variables, prompt=True)
+            return chat.render(messages, tools=tools, arguments=variables, prompt=True)
         except ValueError as error:  # RowError and TemplateError, and transformers' own
             raise GenerationError("chat_template", first_line(error)) from None
-        # A template writes its special tokens itself.
-        return self._encode(text, special=False)
 
     @cached_property
     def _variables(self) -> dict[str, Any]:
@@ -173,6 +222,24 @@ def _now(form: str) -> str:
 
 def _text(message: Mapping[str, Any]) -> str:
     return content_text(message.get("content"))
+
+
+def _plain_text(messages: Sequence[Mapping[str, Any]], plain: bool) -> str:
+    """Return a prompt without a template: with ``plain`` the contents alone."""
+    if plain:
+        return "\n".join(map(_text, messages))
+    return "".join(f"{message['role']}: {_text(message)}\n" for message in messages) + "assistant:"
+
+
+def _row(messages: Sequence[Mapping[str, Any]], tools: Any, variables: Mapping[str, Any]) -> dict[str, Any]:
+    row = {"messages": list(messages), "tools": tools, "chat_template_kwargs": variables}
+    return {name: value for name, value in row.items() if value}
+
+
+def _common(prompt: Sequence[int], whole: Sequence[int]) -> int:
+    """Return the number of tokens with which both begin."""
+    first = first_difference(prompt, whole)
+    return len(prompt) if first is None else first
 
 
 def load(name: str, template: Mapping[str, Any] | None = None) -> Model:

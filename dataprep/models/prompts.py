@@ -6,11 +6,14 @@ So a special token's name in a message is text here too, and ids are those that 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from dataprep.core.conversations import parsed_row
 from dataprep.core.errors import TemplateError
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import Plan, Row, Segment, Written
@@ -43,6 +46,16 @@ def prompt_encoder(tokenizer: Any, variables: Mapping[str, Any]) -> Encoder | No
     return Encoder(own, PromptFormat(_template_of(tokenizer), names, arguments=dict(variables)))
 
 
+def encode_answers(encoder: Encoder, row: Row, texts: Sequence[str]) -> list[list[int]]:
+    """Return the ids of a row with each of several answers to it, or raise ``RowError``."""
+    chat_format = encoder.chat_format
+    assert isinstance(chat_format, PromptFormat)
+    batch = encoder.encode(chat_format.answers(parsed_row(row), texts))
+    for error in batch.errors.values():
+        raise error
+    return [ids.tolist() for ids in np.split(batch.ids, batch.lengths.cumsum()[:-1])]
+
+
 class PromptFormat(TemplateFormat):
     """A chat template that takes the names of special tokens in a request for the text that they are.
 
@@ -73,6 +86,26 @@ class PromptFormat(TemplateFormat):
             for piece in plan.pieces
         ]
         return Written(Plan(tuple(whole), joined=True), [])
+
+    def answers(self, row: Row, texts: Sequence[str]) -> list[Written]:
+        """Return a row with each of several answers to it, without what the template writes behind them."""
+        written = self.prompt(row)
+        return [
+            Written(
+                Plan((*written.plan.pieces, Segment(self._space_before(row, text) + text)), joined=True), []
+            )
+            for text in texts
+        ]
+
+    def _space_before(self, row: Row, text: str) -> str:
+        """Return the white space that the template writes before an answer, such as Llama 2's."""
+        messages = self._stripped(row["messages"])
+        prompt = self._render(messages, row, prompt=True)
+        whole = self._render([*messages, {"role": "assistant", "content": text}], row)
+        # Some templates write an empty thinking before an answer, which a prompt leaves to the model.
+        behind = whole[len(prompt) :] if whole.startswith(prompt) else ""
+        space = behind.partition(text)[0]
+        return space if text in behind and not space.strip() else ""
 
 
 def _broken(value: Any, names: re.Pattern[str]) -> Any:

@@ -73,6 +73,12 @@ class GenerationConfig:
     logprobs: int = option(
         0, "Number of alternatives per token to get log-probabilities of.", metavar="K", min=0, max=20
     )
+    choice_probs: str = option(
+        "letter",
+        "Probabilities of choices: of the letters where the answer names one, or by the likelihood of each "
+        "choice's text as the answer.",
+        choices=("letter", "likelihood"),
+    )
     max_tokens_field: str = option(
         "auto",
         "Name of --max-tokens in requests. auto: max_tokens, or the other one where the model needs it.",
@@ -112,6 +118,9 @@ class GenerationConfig:
         # `max_tokens` is left out because it changes only answers that were cut off, and `n` because each
         # of several answers stands for itself. With them in the key, paid answers would be asked again.
         content = {name: getattr(self, name) for name in ("model", "temperature", "logprobs", "extra")}
+        # By letter, the key is that of earlier versions.
+        if self.choice_probs != "letter":
+            content["choice_probs"] = self.choice_probs
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
     @cached_property
@@ -127,11 +136,23 @@ class GenerationConfig:
         settings = asdict(self) | {"extra": dict(self.extra)}
         if self.tools is None:
             del settings["tools"]
+        if self.choice_probs == "letter":
+            del settings["choice_probs"]
         return settings
 
-    def key(self, messages: Sequence[Mapping[str, Any]], tools: Tools | None = None) -> str:
-        """Return 32 hex digits that differ whenever messages, tools, model or settings differ."""
+    def key(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Tools | None = None,
+        choices: Sequence[str] = (),
+    ) -> str:
+        """Return 32 hex digits that differ whenever messages, tools, model or settings differ.
+
+        So they do if the choices differ whose likelihood is asked for.
+        """
         content = self._settings + orjson.dumps(messages)
+        if choices and self.choice_probs == "likelihood":
+            content += b"\0\0" + orjson.dumps(list(choices))
         # Without tools, the key is that of earlier versions.
         if shown := self.tools if tools is None else tools:
             content += b"\0" + orjson.dumps(shown)

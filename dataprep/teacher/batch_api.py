@@ -54,6 +54,8 @@ def export_batch(
     The files are ``JOURNAL.batch-1.jsonl`` and so on. Each of ``n`` answers is a request of its own.
     """
     files.check_local(journal, "exporting batches")
+    if config.choice_probs == "likelihood":
+        raise UsageError("--choice-probs likelihood: a batch has no log-probabilities of prompts; use letter")
     target = Path(journal)
     check_journal(target)
     config.check_samples()

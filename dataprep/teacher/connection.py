@@ -14,8 +14,17 @@ from dataprep.core.errors import UsageError
 from dataprep.core.optional import require
 from dataprep.models.sampling import NEWER_FIELD
 from dataprep.teacher.journal.line import is_known
+from dataprep.teacher.likelihood import FIELD, body_of_choice, log_likelihoods, prompt_tokens
 from dataprep.teacher.pacing import retry_after
-from dataprep.teacher.protocol import Answer, Reply, RequestError, answers_of, error_body, error_of
+from dataprep.teacher.protocol import (
+    Answer,
+    Reply,
+    RequestError,
+    answers_of,
+    error_body,
+    error_of,
+    scored_choices,
+)
 from dataprep.teacher.settings import Endpoint
 
 if TYPE_CHECKING:
@@ -50,8 +59,9 @@ NEEDED_HEADERS = frozenset(
 class Connection:
     """A connection to one endpoint; an async context manager."""
 
-    def __init__(self, endpoint: Endpoint, *, timeout: float = 120.0) -> None:
+    def __init__(self, endpoint: Endpoint, *, timeout: float = 120.0, likelihoods: bool = False) -> None:
         self.endpoint = endpoint
+        self._likelihoods = likelihoods
         self._timeout = timeout
         self._newer_field = False
         self._clients: list[Any] = []
@@ -114,13 +124,15 @@ class Connection:
             with suppress(Exception):
                 await client.close()
 
-    # Only a local teacher uses the choices.
-    async def ask(self, body: dict[str, Any], choices: Sequence[str] = ()) -> Reply:  # noqa: ARG002
+    async def ask(self, body: dict[str, Any], choices: Sequence[str] = ()) -> Reply:
         """Return the answers to a request; raise ``RequestError``, without the API key, if there is none."""
         # The key is taken out of errors and of reasons in the server's own words. A model's words stay as
         # they are: a key such as `anything` would change what is learned from them.
         try:
-            answers, usage = await self._ask(body)
+            if choices and self._likelihoods:
+                answers, usage = await self._ask_with_choices(body, choices)
+            else:
+                answers, usage = answers_of(await self._content(body), tools=bool(body.get("tools")))
             return [self._without_key(answer) for answer in answers], usage
         except RequestError as error:
             failure = error
@@ -136,7 +148,23 @@ class Connection:
             return answer
         return replace(answer, finish_reason=shown)
 
-    async def _ask(self, body: dict[str, Any]) -> Reply:
+    async def _ask_with_choices(self, body: dict[str, Any], choices: Sequence[str]) -> Reply:
+        """Return the answers with the likelihoods of the choices, which are a request each."""
+        content = await self._content(body | FIELD)
+        answers, usage = answers_of(content, tools=bool(body.get("tools")))
+        prompt, wholes = prompt_tokens(content), []
+        # One after the other: the limit of requests in flight is that of all of them.
+        for choice in choices:
+            reply = await self._content(body_of_choice(body, choice))
+            wholes.append(prompt_tokens(reply))
+            _, more = answers_of(reply)
+            if usage and more:
+                usage["prompt_tokens"] = usage.get("prompt_tokens", 0) + more.get("prompt_tokens", 0)
+        scored = scored_choices(choices, log_likelihoods(prompt, wholes))
+        return [replace(answer, choices=scored) for answer in answers], usage
+
+    async def _content(self, body: dict[str, Any]) -> bytes:
+        """Return the body of the reply to a request."""
         import httpx2
         import openai
 
@@ -145,7 +173,7 @@ class Connection:
         renamed = NEWER_FIELD in body
         try:
             async with asyncio.timeout(self._timeout):
-                return answers_of((await self._post(body)).content, tools=bool(body.get("tools")))
+                return (await self._post(body)).content
         except openai.APIStatusError as error:
             raise self._status_error(error.response, renamed) from None
         except openai.APITimeoutError as error:

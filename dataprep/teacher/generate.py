@@ -93,8 +93,9 @@ def generate(
     pacing = pacing or Pacing()
     check_pacing(pacing)
     endpoints = [endpoint] if isinstance(endpoint, Endpoint) else list(endpoint)
+    options: dict[str, Any] = {"timeout": timeout, "likelihoods": config.choice_probs == "likelihood"}
     connections: dict[str, Connect] = {
-        each.shown_url: partial(Connection, each, timeout=timeout) for each in endpoints
+        each.shown_url: partial(Connection, each, **options) for each in endpoints
     }
     if len(connections) < len(endpoints) or not endpoints:
         raise UsageError("expected one --base-url or more, each of them once")

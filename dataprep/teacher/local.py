@@ -7,11 +7,11 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataprep.answers.letters import letter_of
 from dataprep.core.optional import quiet
@@ -20,8 +20,11 @@ from dataprep.models.decoding import Decoder, Decoding, Row, Stopped
 from dataprep.models.loading import GenerationError, Model, check_model, load
 from dataprep.models.sampling import GenerationConfig, Tools
 from dataprep.teacher.generate import GenerateReport, OnProgress, check_pacing, run
-from dataprep.teacher.protocol import Answer, Reply, RequestError
+from dataprep.teacher.protocol import Answer, Reply, RequestError, scored_choices
 from dataprep.teacher.settings import Pacing
+
+if TYPE_CHECKING:
+    from dataprep.models.likelihood import Likelihoods
 
 _DIGITS = 6
 # The text of an incomplete character.
@@ -177,6 +180,7 @@ class LocalTeacher:
         # threads when they end, and a second Ctrl-C would have to wait until a large model is loaded.
         self._thread = threading.Thread(target=self._work, name="teacher", daemon=True)
         self._loaded: tuple[Model, Decoder, Answers] | None = None
+        self._likelihoods: Likelihoods | None = None
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop
 
@@ -231,6 +235,10 @@ class LocalTeacher:
             stack.enter_context(quiet())
             model = load(self._name, self._decoding.chat_template_kwargs)
             decoder = Decoder(model, self._decoding, self._batch_size, self._stopping.is_set)
+            if self._decoding.likelihoods:
+                from dataprep.models.likelihood import Likelihoods  # torch, which other engines do not need
+
+                self._likelihoods = Likelihoods(model, self._batch_size)
             self._loaded = model, decoder, Answers(model)
         except BaseException as error:
             # Kept, so that the requests of later batches do not load the model again to fail in the same way.
@@ -250,10 +258,38 @@ class LocalTeacher:
         watched = answers.watched(max((len(asked.choices) for asked in rows), default=0))
         with suppress(Stopped):
             decoder.decode([row for samples in rows.values() for row in samples], watched)
+            scored = self._scored(rows, model)
             for asked, samples in rows.items():
                 failed = next((row.error for row in samples if row.error is not None), None)
-                reply = _reply(asked, samples, answers, watched) if failed is None else _request_error(failed)
-                self._settle(asked, reply)
+                values = scored.get(asked)
+                failed = values if failed is None and isinstance(values, GenerationError) else failed
+                if failed is not None:
+                    self._settle(asked, _request_error(failed))
+                    continue
+                said, usage = _reply(asked, samples, answers, watched)
+                if isinstance(values, list):
+                    said = [replace(answer, choices=scored_choices(asked.choices, values)) for answer in said]
+                self._settle(asked, (said, usage))
+
+    def _scored(
+        self, requests: Iterable[_Asked], model: Model
+    ) -> dict[_Asked, list[float] | GenerationError]:
+        """Return the log-likelihoods of each request's choices, if they are wanted."""
+        from dataprep.models.likelihood import Candidates
+
+        scored: dict[_Asked, list[float] | GenerationError] = {}
+        if self._likelihoods is None:
+            return scored
+        candidates: dict[_Asked, Candidates] = {}
+        for asked in requests:
+            try:
+                if asked.choices:
+                    made = model.answers(asked.messages, asked.choices, tools=asked.tools)
+                    candidates[asked] = Candidates(*made)
+            except GenerationError as error:
+                scored[asked] = error
+        found = self._likelihoods.of([*candidates.values()])
+        return scored | dict(zip(candidates, found, strict=True))
 
     def _rows(self, asked: _Asked, model: Model) -> list[Row]:
         prompt = model.prompt(asked.messages, tools=asked.tools)

@@ -24,6 +24,7 @@ from dataprep.teacher.message import (
 
 LONGEST_ERROR = 100_000
 _MOST_TOKENS = 1 << 40
+_DIGITS = 6
 # Timeout, conflict, too early, too many requests; server errors are retried too.
 _RETRYABLE = frozenset([408, 409, 425, 429])
 # The key is refused, the account has no credit, the model or address is unknown.
@@ -121,6 +122,7 @@ class RequestError(Exception):
 
 _ADVICE: dict[object, str] = {
     "connection_error": "start the server, or check --base-url",
+    "no_prompt_logprobs": "ask a server that has them, such as vLLM, or leave out --choice-probs likelihood",
     "malformed_reply": "check --base-url, which often ends in /v1",
     401: "check the key: --api-key-env names its variable",
     402: "add credit to the account",
@@ -138,14 +140,24 @@ class Answer:
     logprobs: list[dict[str, Any]] | None = None
     flags: tuple[str, ...] = ()  # Names in ``FLAGS``.
     tool_calls: list[Any] | None = None  # As they came, if the teacher was given tools.
+    # The request's choices, each with its "text" and its "log_likelihood" as the answer, if that was asked.
+    choices: list[dict[str, Any]] | None = None
 
     def fields(self, usage: dict[str, Any] | None) -> dict[str, Any]:
         """Return the fields of the answer in a line of the journal."""
         fields = vars(self) | {"usage": usage, "flags": list(self.flags)}
-        for name in ("flags", "tool_calls"):
+        for name in ("flags", "tool_calls", "choices"):
             if not fields[name]:
                 del fields[name]
         return fields
+
+
+def scored_choices(texts: Sequence[str], values: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the ``choices`` of an answer, of their texts and log-likelihoods in nats."""
+    return [
+        {"text": text, "log_likelihood": round(value, _DIGITS)}
+        for text, value in zip(texts, values, strict=True)
+    ]
 
 
 # The answers to a request, and their usage.

@@ -155,7 +155,7 @@ def _keys_of(config: GenerationConfig, block: files.Block) -> _Keys:
             request = request_of(parse_line(line))
         except RowError as error:
             return rows, len(lines), (number + 1, str(error))
-        rows.append((number, request.id, config.key(request.messages, request.tools)))
+        rows.append((number, request.id, config.key(request.messages, request.tools, request.choices)))
     return rows, len(lines), None
 
 
@@ -224,7 +224,7 @@ class PendingQueue:
                 continue
             if not (key := request.key):
                 whole = request.whole()
-                key = key_of(whole.messages, whole.tools)
+                key = key_of(whole.messages, whole.tools, whole.choices)
             keys[identity] = key
             # A resumed run of a million requests spends its time here, so the name is not made by a call.
             if single and done(f"{identity}\0{key}"):

@@ -15,7 +15,7 @@ from typing import Any
 from dataprep.core import io as files
 from dataprep.core import parallel as engine
 from dataprep.core.errors import RowDropped, UsageError
-from dataprep.core.io.unfinished import packed, scratch_database
+from dataprep.core.io.tables.scratch import packed, scratch_database
 from dataprep.core.records import Example
 from dataprep.datasets.source_rows import KEPT
 

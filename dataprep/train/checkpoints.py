@@ -17,7 +17,12 @@ from typing import IO, Any
 
 import torch
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
 from torch.optim import Optimizer
 
 from dataprep.core.errors import FileError, TrainingError, first_line
@@ -52,17 +57,27 @@ class Checkpoints:
         generators: list[Any] = [states] * self.world.size
         if self.world.size > 1:
             torch.distributed.all_gather_object(generators, states)
-        if self.world.first:
-            state = {"step": done, "weights": weights, "optimizer": optimizer, "generators": generators}
-            state |= {"facts": dict(facts), "world": self.world.size, "digest": True}
-            try:
-                self._write(folder / f"step-{done:08d}.pt", state)
-                for path in checkpoints_in(folder)[:-keep]:
-                    path.unlink(missing_ok=True)
-                self.run_dir.publish()
-            finally:  # also after an error: the others would wait forever for a process that has failed
-                self.world.wait()
-        else:
+        state = {"step": done, "weights": weights, "optimizer": optimizer, "generators": generators}
+        self._publish(folder, state | {"facts": dict(facts)}, keep)
+
+    def save_weights(self, done: int, folder: Path) -> None:
+        """Write the trained weights alone after `done` steps, in the format of a checkpoint."""
+        trained = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+        weights = get_model_state_dict(self.module, options=trained)
+        state = {"step": done, "weights": weights, "optimizer": {}, "generators": [], "facts": {"metrics": 0}}
+        self._publish(folder, state)
+
+    def _publish(self, folder: Path, state: dict[str, Any], keep: int | None = None) -> None:
+        """Write a state with the first process; with `keep`, publish it in place of older ones."""
+        try:
+            if self.world.first:
+                state |= {"world": self.world.size, "digest": True}
+                self._write(folder / checkpoint_name(state["step"]), state)
+                if keep is not None:
+                    for path in checkpoints_in(folder)[:-keep]:
+                        path.unlink(missing_ok=True)
+                    self.run_dir.publish()
+        finally:  # also after an error: the others would wait forever for a process that has failed
             self.world.wait()
 
     def _write(self, path: Path, state: dict[str, Any]) -> None:
@@ -94,18 +109,21 @@ class Checkpoints:
         wait_for(self.folder / name)
         return self.folder / name
 
-    def load(self, path: Path) -> dict[str, Any]:
-        """Load a checkpoint, and return its step and facts."""
+    def read(self, path: Path, advice: str) -> dict[str, Any]:
+        """Read a checkpoint, and check that it is whole; errors end with the advice."""
         try:
             checked = _is_whole(path)
             # weights_only: a checkpoint from elsewhere must not run code. mmap: the file is not copied first.
-            state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
             _check_parts(state, checked)
-            size = state["world"]
         except Exception as error:  # noqa: BLE001 - a damaged file makes its reader raise anything
-            raise FileError(
-                path, f"damaged: {first_line(error)}; remove it, and --resume continues with the one before"
-            ) from None
+            raise FileError(path, f"damaged: {first_line(error)}; {advice}") from None
+        return state
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Load a checkpoint, and return its step and facts."""
+        state = self.read(path, "remove it, and --resume continues with the one before")
+        size = state["world"]
         # Each process has generators of its own, and the batches depend on the number of processes.
         if size != self.world.size:
             raise TrainingError(
@@ -164,6 +182,11 @@ def _check_parts(state: Any, checked: bool) -> None:
         raise ValueError("it is not a checkpoint of a run")
     if state.get("digest") and not checked:
         raise ValueError("its digest is not there")
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of the checkpoint after a step."""
+    return f"step-{step:08d}.pt"
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

@@ -67,7 +67,7 @@ class World:
         if self.size > 1:
             distributed.barrier(group=self.group)
 
-    def shard(self, items: list[int]) -> list[int]:
+    def shard(self, items: list[Value]) -> list[Value]:
         """Return this process's part of the items of a step."""
         size = -(-len(items) // self.size)
         return items[self.rank * size : (self.rank + 1) * size]

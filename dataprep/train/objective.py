@@ -141,10 +141,12 @@ class Objective(ABC):
     Attributes:
         weights: the weight of each part of the loss, by name.
         supports_fsdp: whether `--fsdp` can shard the model among processes.
+        measures_quickly: whether `measure` takes no longer than the loss. Every evaluation then measures.
     """
 
     # False unless the student can load full weights: the first process gathers and saves them.
     supports_fsdp: ClassVar[bool] = False
+    measures_quickly: ClassVar[bool] = False
     weights: Mapping[str, float]
 
     def __init__(self, student: Any, data: TrainData, context: TrainContext) -> None:
@@ -166,6 +168,22 @@ class Objective(ABC):
 
         Parts that a batch lacks may be left out.
         """
+
+    def figures(self) -> tuple[str, ...]:
+        """Return the names of the figures of `measure` that `--keep-best` can take; higher is better."""
+        return ()
+
+    def measure(self, processes: World | None = None) -> dict[str, Any]:
+        """Return figures of the student on the evaluation rows by name, and the number of rows.
+
+        Evaluations while it trains and `results` use it, so both print the same.
+
+        Args:
+            processes: the processes that share the rows; all of them call it and get the same figures.
+                Defaults to this one alone.
+        """
+        del processes
+        return {}
 
     def results(self) -> dict[str, Any]:
         """Return results of the final weights beside the loss, for example metrics."""

@@ -97,7 +97,20 @@ class TrainOptions:
     clip: float = option(1.0, "Maximum norm of the gradient; 0 for no limit.", min=0)
     seed: int = option(42, "Seed of the rows' order, new weights and dropout.", metavar="N")
     eval_every: int = option(
-        0, "Steps between evaluations; 0 evaluates only before and after.", metavar="N", min=0
+        0,
+        "Steps between evaluations; 0 evaluates only before and after, or with --keep-best after each epoch, "
+        "and at least about 10 times.",
+        metavar="N",
+        min=0,
+    )
+    keep_best: str | None = option(
+        None,
+        "Save the weights of the step with the best METRIC on the evaluation rows: loss, or what the "
+        "objective measures, such as accuracy. Defaults to the last step's.",
+        metavar="METRIC",
+    )
+    patience: int | None = option(
+        None, "End the run after N evaluations without a better METRIC.", metavar="N", min=1
     )
     save_every: int = option(
         500, "Steps between checkpoints; 0 writes one after the last step only.", metavar="N", min=0
@@ -176,6 +189,8 @@ class TrainOptions:
             raise UsageError(f"--classes {self.classes[0]}: expected two or more")
         if not 0 <= self.seed < 1 << 63:
             raise UsageError(f"--seed {self.seed}: must be a number from 0 to 2^63 - 1")
+        if self.patience is not None and self.keep_best is None:
+            raise UsageError(f"--patience {self.patience} needs --keep-best METRIC, which it waits for")
         if self.fold_by is not None and self.cross_fit is None:
             raise UsageError(f"--fold-by {self.fold_by}: only --cross-fit divides the rows; leave it out")
         if self.fsdp and self.lora is not None:

@@ -44,6 +44,9 @@ def draw_curve(run_dir: RunDir) -> Path | None:
             "marker": "o",
         }
         axes.plot(*zip(*measured, strict=True), color=EVALUATION, label="evaluation rows", **line)
+    if best := next((line["best"] for line in reversed(lines) if "best" in line), None):
+        label = f"kept: step {best['step']:,}, {best['metric']} {best['value']:.4f}"
+        axes.axvline(best["step"], color=INK, linestyle=":", linewidth=1, label=label)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     low, high = curve_scale(steps, measured)
@@ -144,7 +147,13 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{markdown(name)}: {_shown(inner)}" for name, inner in value.items())
+        parts = {
+            name: f"({_shown(part)})" if isinstance(part, Mapping) else _shown(part)
+            for name, part in value.items()
+        }
+        return ", ".join(f"{markdown(name)}: {part}" for name, part in parts.items())
+    if isinstance(value, list):
+        return "; ".join(map(_shown, value))
     return "" if value is None else markdown(value)
 
 

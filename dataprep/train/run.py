@@ -32,6 +32,7 @@ from dataprep.train.run_dir import (
 if TYPE_CHECKING:
     from dataprep.train.distributed import World
     from dataprep.train.objective import TrainContext
+    from dataprep.train.trainer import Trainer
 
 # The student. The other files of a run hold times, and differ between two runs.
 _STUDENT = (
@@ -174,8 +175,9 @@ class _Chosen:
         read, eval_read = ([part for path in each for part in _files(path)] for each in (paths, eval_paths))
         unchanged = Unchanged([*read, *eval_read])
         spec = choose_objective(read, options, eval_read, skip_bad=rejects is not None)
-        if options.qat is not None and not eval_read:
-            raise UsageError("--qat compares losses on evaluation rows: give --eval FILE")
+        if not eval_read and (options.qat is not None or options.keep_best is not None):
+            flag = "--qat compares losses" if options.qat is not None else "--keep-best compares steps"
+            raise UsageError(f"{flag} on evaluation rows: give --eval FILE")
         return cls(read, eval_read, spec, unchanged)
 
 
@@ -208,10 +210,11 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
     import torch
 
     from dataprep.train import quantization
+    from dataprep.train.evaluation import settle_keep_best
     from dataprep.train.lora import add_lora
     from dataprep.train.machines import check_same
     from dataprep.train.objective import facts_of
-    from dataprep.train.trainer import Trainer
+    from dataprep.train.trainer import BatchSampler, Trainer
 
     options, world, run_dir = context.options, context.world, context.run_dir
     start = scheme = None
@@ -225,10 +228,14 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
             raise UsageError("--fsdp shards the model among processes: start several with torchrun")
         student: Any = objective_class.load_model(context)
         objective = objective_class(student, objective_class.load_dataset(context, student), context)
+        if options.keep_best is not None:
+            sampler = BatchSampler.of(objective.data.train, options, world)
+            context = settle_keep_best(objective, sampler.steps, sampler.steps_per_epoch)
+            objective.context = context
         # After the objective: peft changes how gradient checkpointing treats the embeddings, which must be
         # enabled by then.
         lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
-        facts = facts_of(objective) | lora
+        facts = {"objective": spec.name} | facts_of(objective) | lora
         check_same(world, "training data", facts["data"])
         # Several passes read the data: the objective's choice, its rows, and the digest for the records.
         unchanged.check()
@@ -248,7 +255,7 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
         torch.manual_seed(options.seed + world.rank)
         trainer = Trainer(objective, context, start=start)
         trainer.run(resume=resume)
-        results = _saved(spec, objective, facts, scheme, trainer.failure) if world.first else {}
+        results = _saved(spec, objective, facts, scheme, trainer) if world.first else {}
     return _agreed(world, results)
 
 
@@ -270,7 +277,7 @@ def _finished(context: TrainContext, results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _saved(
-    spec: ObjectiveSpec, objective: Any, facts: dict[str, Any], scheme: Any, failure: Exception | None
+    spec: ObjectiveSpec, objective: Any, facts: dict[str, Any], scheme: Any, trainer: Trainer
 ) -> dict[str, Any]:
     """Save a trained student; then measure it, and write what the run shows of itself."""
     from dataprep.train import quantization
@@ -280,10 +287,12 @@ def _saved(
     options, run_dir = context.options, context.run_dir
     with run_dir.saving() as folder:
         objective.student.save(folder)
-    if failure is not None:
+    if trainer.failure is not None:
         run_dir.publish()
-        raise failure
+        raise trainer.failure
     results = run_dir.summary()
+    if warnings := trainer.evaluator.warnings:
+        results["warnings"] = [*warnings]
     measurements = {"sample and metrics": objective.results}
     if options.qat is not None:
         measurements["comparison of quantized students"] = lambda: {
@@ -291,7 +300,11 @@ def _saved(
         }
     for what, measure in measurements.items():
         try:
-            results |= measure()
+            measured = measure()
+            # Each of them may have its own.
+            if warnings := [*results.get("warnings", ()), *measured.pop("warnings", ())]:
+                measured["warnings"] = warnings
+            results |= measured
         except Exception as error:  # noqa: BLE001 - the student is trained and saved, whatever it was
             warning = f"no {what}: {type(error).__name__}: {first_line(error)}; the student is saved"
             context.log(f"warning: {warning}")

@@ -6,6 +6,7 @@
 - results.json: the results of a finished run
 - loss.png: the curve of both losses
 - checkpoints/: states to continue from; a finished run needs none
+- best/: the weights of the best step, with `--keep-best`; a finished run needs none
 - tokens/: chat rows as token shards
 - tensorboard/: the metrics for TensorBoard, with `--tensorboard`
 - README.md: the student's model card
@@ -88,7 +89,9 @@ class RunDir:
     def __init__(self, path: str | Path, remote: RemoteRun | None = None, name: str = "") -> None:
         self.path, self.remote, self.name = Path(path), remote, name or str(path)
         # `branch` has the checkpoint that the second student of `--qat` starts from.
+        # `best` has the weights of the best step of `--keep-best`.
         self.checkpoints, self.branch = self.path / "checkpoints", self.path / "branch"
+        self.best = self.path / "best"
         self._metrics = self.path / METRICS
         self._new = False
 
@@ -230,10 +233,15 @@ class RunDir:
             "loss_first": steps[0]["loss"],
             "loss_last": steps[-1]["loss"],
         }
+        if (planned := steps[-1].get("steps", summary["steps"])) > summary["steps"]:
+            summary["planned_steps"] = planned  # --patience ended the run
         if evaluations:
-            first, last = evaluations[0], evaluations[-1]
-            summary |= {"eval_loss_before": first["eval_loss"], "eval_loss": last["eval_loss"]}
-            summary |= {name: value for name, value in last.items() if name.startswith("eval_loss_")}
+            # The student has the weights of the best step, if one was kept.
+            best = evaluations[-1].get("best", {})
+            kept = {line["step"]: line for line in evaluations}[best.get("step", evaluations[-1]["step"])]
+            summary |= {"eval_loss_before": evaluations[0]["eval_loss"], "eval_loss": kept["eval_loss"]}
+            summary |= {name: value for name, value in kept.items() if name.startswith("eval_loss_")}
+            summary |= {"best": best} if best else {}
         return summary
 
     @contextmanager
@@ -283,7 +291,7 @@ class RunDir:
 
     def remove_checkpoints(self, *, branch: bool = True) -> None:
         """Remove the checkpoints of a finished run, which are several times as large as the student."""
-        for folder in (self.checkpoints, *([self.branch] if branch else [])):
+        for folder in (self.checkpoints, self.best, *([self.branch] if branch else [])):
             for pattern in ("step-*.pt", ".step-*.partial"):
                 for path in folder.glob(pattern):
                     path.unlink(missing_ok=True)
@@ -334,7 +342,8 @@ def tensorboard_of(run_dir: RunDir) -> Iterator[Callable[[Mapping[str, Any]], No
 
             def add(line: Mapping[str, Any]) -> None:
                 for name, value in line.items():
-                    if name not in ("step", "steps"):
+                    # A figure can be undefined, and the best step is no curve.
+                    if name not in ("step", "steps") and isinstance(value, int | float):
                         writer.add_scalar(name, value, line["step"])
 
             for line in run_dir.metrics():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from dataprep.core.errors import FileError, TrainingError
 from dataprep.core.sampling import shuffled_order
 from dataprep.models.loading import not_finite
 from dataprep.train.checkpoints import Checkpoints
+from dataprep.train.device import explain_out_of_memory, memory_mb, precision_of
 from dataprep.train.distributed import World, wrap_model
-from dataprep.train.objective import Batch, Objective, TrainContext, mean_losses, weighted_loss
+from dataprep.train.evaluation import Evaluator
+from dataprep.train.objective import Batch, Objective, TrainContext, weighted_loss
 from dataprep.train.options import TrainOptions, learning_rate_factor, make_optimizer
 from dataprep.train.run_dir import tensorboard_of
 
@@ -58,6 +60,11 @@ class BatchSampler:
     def steps(self) -> int:
         """Number of steps; the last one may have fewer items."""
         return -(-self.total // self.per_step)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of steps of the first epoch."""
+        return -(-self.epochs[0] // self.per_step)
 
     def of_steps(self, first: int) -> Iterator[tuple[int, list[int]]]:
         """Yield the index and the items of each step from `first` on."""
@@ -130,31 +137,44 @@ class Trainer:
         self.module = wrap_model(LossModule(student.model, objective), self.world, fsdp=self.options.fsdp)
         self.optimizer = make_optimizer(self.module, self.options, self.learning_rate)
         self.checkpoints = Checkpoints(self.run_dir, self.module, self.optimizer, self.world)
+        self.evaluator = Evaluator(objective, context, self.module, self.checkpoints)
         self.forward = compile_module(self.module) if self.options.compile else self.module
         self.tensorboard: Callable[[Mapping[str, Any]], None] | None = None
 
     def run(self, *, resume: bool = False) -> None:
         """Train to the end, write a checkpoint, and measure the loss on the evaluation rows."""
-        first, steps = self._resume() if resume or self.start else 0, self.sampler.steps
+        first = self._resume() if resume or self.start else 0
         writes = self.options.tensorboard and self.world.first
         with tensorboard_of(self.run_dir) if writes else nullcontext() as self.tensorboard:
             if first == 0:
                 self.evaluate(0)
-            self.student.model.train()
-            for step, items in self.sampler.of_steps(first):
-                with explain_out_of_memory(self.options):
-                    metrics = self.train_step(step, items)
-                self._record(metrics)
-                self.after_step(step + 1)
-            if first < steps:
-                self._save_last()
+            done = self._take_steps(first)
             # Before the student is saved, which merges low-rank updates and so changes the last digits.
             try:
-                self.evaluate(steps)
+                if self.evaluator.step != done:
+                    self.evaluate(done)
             except Exception as error:  # noqa: BLE001 - whatever it is, the steps are not to be lost by it
                 self.failure = error
         if self.options.fsdp:
             self._gather()
+        if self.world.first:
+            self.evaluator.restore(done, self.sampler.steps)
+
+    def _take_steps(self, first: int) -> int:
+        """Take the steps from `first` on, until `--patience` ends them; return how many are done in all."""
+        done = first
+        self.student.model.train()
+        for step, items in () if self.evaluator.stops else self.sampler.of_steps(first):
+            with explain_out_of_memory(self.options):
+                metrics = self.train_step(step, items)
+            self._record(metrics)
+            done = step + 1
+            self.after_step(done)
+            if self.evaluator.stops:
+                break
+        if first < done:
+            self._save_last(done)
+        return done
 
     def train_step(self, step: int, items: list[int]) -> dict[str, Any]:
         """Update the weights once, and return the step's metrics."""
@@ -226,7 +246,7 @@ class Trainer:
             self.module.set_requires_gradient_sync(last)
         waits = not last and hasattr(self.module, "no_sync")
         with self.module.no_sync() if waits else nullcontext():
-            with self.precision():
+            with precision_of(self.options, self.world.device):
                 loss, sums = self.forward(self._on_device(batch), scales)
             loss.backward()
         return sums
@@ -252,49 +272,20 @@ class Trainer:
         if self.options.save_every and done % self.options.save_every == 0 and not last:
             self.checkpoints.save(done, facts, keep=self.options.keep)
 
-    def _save_last(self) -> None:
+    def _save_last(self, done: int) -> None:
         """Write a checkpoint after the last step, so that nothing that follows can lose the training."""
         # Earlier ones are not needed any more: without them, there is more room for the student.
         keep = self.options.keep if self.options.keep_checkpoints else 1
         try:
-            self.checkpoints.save(self.sampler.steps, {"metrics": self.run_dir.metrics_size()}, keep=keep)
+            self.checkpoints.save(done, {"metrics": self.run_dir.metrics_size()}, keep=keep)
         except FileError as error:
             # The student takes a third of the room, so it may still be possible to save it.
             self.log(f"warning: {error}")
 
-    @torch.no_grad()
     def evaluate(self, step: int) -> None:
-        """Measure the loss on the evaluation rows, and record it under `step`."""
-        if self.data.eval is None:
-            return
-
-        # Through the wrapped module: with FSDP, only its forward pass gathers the weights.
-        def loss_sums(tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
-            sums: Mapping[str, Tensor] = self.module(tensors, dict.fromkeys(weights, 0.0))[1]
-            return sums
-
-        weights = self.objective.weights
-        size, device = self.options.batch_size, self.world.device
-        self.student.model.eval()
-        with explain_out_of_memory(self.options), self.precision():
-            means = mean_losses(loss_sums, weights, self.data.eval, size, device, self.world)
-        self.student.model.train()
-        # Evaluation rows may only have parts of weight 0 (gold labels, while the teacher's weight is 1).
-        # A weighted loss of 0 would look as if all was learned, so these parts are added as they are.
-        in_loss = any(weights[name] for name in means)
-        loss = weighted_loss(weights, means) if in_loss else sum(means.values())
-        line: dict[str, Any] = {"step": step, "eval_loss": loss}
-        if len(weights) > 1:
-            line |= {f"eval_loss_{name}": value for name, value in means.items()}
-        self._record(line)
-
-    def precision(self) -> Any:
-        """Return the context in which the model computes: bfloat16 autocast, or nothing."""
-        wanted, device = self.options.precision, self.world.device
-        if wanted == "auto":
-            wanted = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-        # Autocast only changes the computation: weights and optimizer stay in float32.
-        return nullcontext() if wanted == "float32" else torch.autocast(device.type, dtype=torch.bfloat16)
+        """Measure the student on the evaluation rows, and record it under `step`."""
+        if self.data.eval is not None:
+            self._record(self.evaluator.evaluate(step, last=step == self.sampler.steps))
 
     def _resume(self) -> int:
         """Load the last checkpoint, and return the step to continue with."""
@@ -303,6 +294,7 @@ class Trainer:
         if self.world.first:
             # Lines of steps after the checkpoint are written again as these steps are taken again.
             self.run_dir.truncate_metrics(state["metrics"])
+        self.evaluator.resume(self.run_dir.metrics() if self.world.first else ())
         return int(state["step"])
 
     def _gather(self) -> None:
@@ -327,7 +319,7 @@ class Trainer:
         dataset = self.data.train
         problem = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is no finite number"
         rows = []
-        with torch.no_grad(), self.precision():
+        with torch.no_grad(), precision_of(self.options, self.world.device):
             # One process cannot run forward passes of its own: the others would wait.
             for item in items if self.world.size == 1 else ():
                 batch = dataset.batch([item])
@@ -361,40 +353,3 @@ def compile_module(module: nn.Module) -> Callable[..., Any]:
         AttentionInterface.register(layer.NAME, torch.compiler.disable(layer.attend))
     compiled: Callable[..., Any] = torch.compile(module, dynamic=True)
     return compiled
-
-
-@contextmanager
-def explain_out_of_memory(options: TrainOptions) -> Iterator[None]:
-    """Turn a lack of memory into a `TrainingError` that names the options that help."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        # On the CPU, torch reports it as a plain RuntimeError.
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and (
-            "can't allocate memory" not in str(error)
-        ):
-            raise
-        advice = []
-        if (size := options.batch_size) > 1:
-            smaller = next(divisor for divisor in range(size // 2, 0, -1) if size % divisor == 0)
-            accumulate = size // smaller * options.accumulate
-            advice.append(f"--batch-size {smaller} --accumulate {accumulate} (the same loss)")
-        if not options.gradient_checkpointing:
-            advice.append("--gradient-checkpointing")
-        advice.append("a shorter --max-length with --truncation drop")
-        if options.lora is None:
-            advice.append("--lora 16")
-        raise TrainingError(f"memory is full; what helps, in this order: {', '.join(advice)}") from None
-
-
-def memory_mb() -> float:
-    """Return the peak memory so far in MB: the GPU's, or this process's."""
-    # A machine can have a GPU that this run does not use.
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return float(torch.cuda.max_memory_allocated()) / 1e6
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in KiB, macOS in bytes.
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from dataprep.core.errors import NotFoundError
+from dataprep.core.errors import NotFoundError, UsageError
+from dataprep.core.io.part_files import CHUNK_VARIABLE
 from dataprep.core.io.stores import store_of
+from dataprep.core.urls import without_credentials
 from tests.helpers import chat, write_jsonl
 from tests.stores import KEY, SECRET
 
@@ -251,6 +253,49 @@ def test_a_password_in_a_url_is_in_no_message(run, words):
     assert done.code == 1
     assert "ftp://127.0.0.1:9/a.jsonl: cannot be reached" in done.err
     assert "pass" not in done.err
+
+
+@pytest.mark.parametrize("key", ["AKIA:wJalrXU/K7MD+x", "AKIA:a@b/c"])
+def test_keys_in_the_url_of_a_bucket_are_in_no_message(run, key):
+    """A secret key may have a slash, and is no bucket."""
+    pytest.importorskip("obstore")
+    done = run("head", f"s3://{key}@bucket/rows.jsonl", env={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    assert done.code == 1
+    assert "AKIA" not in done.err
+
+
+def test_a_port_and_an_at_sign_stay():
+    """Neither is a password."""
+    for url in ("http://host:8000/a@b/c.jsonl", "s3://bucket/a@b/c.jsonl", "abfss://box@name.host/a.jsonl"):
+        assert without_credentials(url) == url
+
+
+def test_schemes_in_upper_case(tmp_path):
+    """They are those in lower case, also of a folder."""
+    pytest.importorskip("obstore")
+    from dataprep import merge_files, read_rows
+
+    (tmp_path / "rows.jsonl").write_bytes(lines_of(ROWS))
+    merge_files([tmp_path / "rows.jsonl"], "MEMORY://upper/out/")
+    assert len(list(read_rows("MEMORY://upper/out/"))) == len(list(read_rows("memory://upper/out/"))) == 30
+
+
+def test_two_slashes_name_no_file():
+    """``file://rows.jsonl`` has a host, and would be read from the current folder."""
+    with pytest.raises(UsageError, match="expected file:///PATH"):
+        store_of("file://rows.jsonl").stat("file://rows.jsonl")
+
+
+@pytest.mark.parametrize("folder", ["memory://parts/out/", "memory://parts/table.jsonl"])
+def test_memory_is_written_by_this_process(tmp_path, monkeypatch, folder):
+    """Workers would write into a memory of their own."""
+    pytest.importorskip("obstore")
+    from dataprep import filter_files, read_rows
+
+    monkeypatch.setenv(CHUNK_VARIABLE, "500")
+    (tmp_path / "rows.jsonl").write_bytes(lines_of(ROWS))
+    assert filter_files([tmp_path / "rows.jsonl"], folder, where="true", workers=2).rows_out == 30
+    assert [row for _, row in read_rows(folder)] == ROWS
 
 
 def test_memory_is_read_by_this_process(tmp_path):

@@ -125,3 +125,22 @@ def test_lines_that_end_workers_leave_the_others_in_their_places(tmp_path):
         (paths[1], False, 1, ends),
         (paths[2], True, 2, []),
     ]
+
+
+def _counted(_block):
+    from dataprep.core.parallel import Outcome
+
+    return Outcome(1, 1, dropped={"seen": 1})
+
+
+def test_files_are_read_as_ever_while_chunks_are_worked_on(tmp_path):
+    """Who takes outcomes may read another file."""
+    from dataprep.core.io import read_blocks
+    from dataprep.core.parallel import Inline
+    from dataprep.core.parallel.chunks import run_chunks
+
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n' * 10)
+    outcomes = run_chunks(_counted, read_blocks(str(path)), backend=Inline())
+    next(outcomes)
+    assert not any(block.ragged for block in read_blocks(str(path)))

@@ -18,7 +18,7 @@ import pytest
 from dataprep import merge_files
 from dataprep.core import parallel
 from dataprep.core.errors import FileError, InputError, UsageError
-from dataprep.core.io import leftovers, open_output, open_rejects, read_blocks, read_rows
+from dataprep.core.io import leftovers, open_output, open_rejects, read_blocks, read_rows, remove_unlocked
 from dataprep.core.io.part_files import CHUNK_VARIABLE
 from dataprep.core.ledger import Ledger
 from dataprep.datasets.convert import Plan, convert_files
@@ -382,11 +382,106 @@ def test_a_damaged_folder_is_an_error(source, tmp_path, name, data, message):
         list(read_rows(str(parts)))
 
 
+def test_a_silent_run_of_this_machine_is_alive(tmp_path):
+    """Its process is known, and when it was started: another one of the same number is not it."""
+    with open_output(slash(tmp_path / "parts")) as out:
+        lock = tmp_path / "parts/.work/lock"
+        held = orjson.loads(lock.read_bytes())
+        lock.write_bytes(orjson.dumps(held | {"time": time.time() - 5000}))
+        with (
+            pytest.raises(UsageError, match="another run writes there"),
+            open_output(slash(tmp_path / "parts")),
+        ):
+            pass
+        out.write(b"{}\n")
+    lock.parent.mkdir(parents=True)
+    lock.write_bytes(orjson.dumps(held | {"started": "1"}))
+    with open_output(slash(tmp_path / "parts")):
+        pass
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_run_that_was_taken_for_dead_removes_nothing_of_its_successor(tmp_path, same):
+    """It fails, whether the other one has ended or still works; its parts can have the same names."""
+    parts = tmp_path / "parts"
+    first = open_output(slash(parts))
+    first.__enter__().write(b'{"n": 1}\n' * 200)
+    held = orjson.loads((parts / ".work/lock").read_bytes())
+    other = held | {"owner": "node7:12:ab", "time": time.time() - 700}
+    (parts / ".work/lock").write_bytes(orjson.dumps(other))
+    with open_output(slash(parts)) as second:
+        second.write((b'{"n": 1}\n' if same else b'{"n": 2}\n') * 200)
+        if same:
+            with pytest.raises(FileError, match="another run wrote into the folder meanwhile"):
+                first.__exit__(None, None, None)
+    if not same:
+        with pytest.raises(FileError, match="another run wrote into the folder meanwhile"):
+            first.__exit__(None, None, None)
+    assert len(list(read_rows(str(parts)))) == 200
+
+
 def test_a_file_is_no_place_for_parts(source, tmp_path):
     """The path names the file."""
     (tmp_path / "there.jsonl").write_bytes(b"{}\n")
     with pytest.raises(UsageError, match=r"there\.jsonl/: is a file"):
         convert_files(GSM8K, [source], f"{tmp_path}/there.jsonl/")
+
+
+@pytest.mark.parametrize("name", ["rows.parquet/", "rows.jsonl.gz/", "rows.csv/"])
+def test_a_folder_of_parts_has_json_lines(source, tmp_path, name):
+    """A name that promises a table is an error."""
+    with pytest.raises(UsageError, match="a folder of parts has JSON Lines"):
+        convert_files(GSM8K, [source], f"{tmp_path}/{name}")
+
+
+def test_a_part_of_a_folder_is_no_output(source, tmp_path):
+    """The folder would be damaged."""
+    convert_files(GSM8K, [source], slash(tmp_path / "parts"))
+    part = min((tmp_path / "parts").glob("part-*"))
+    before = part.read_bytes()
+    with pytest.raises(UsageError, match="names a part of a folder"), open_output(str(part)):
+        pass
+    assert part.read_bytes() == before
+
+
+def test_a_folder_of_source_rows_is_not_replaced(source, tmp_path):
+    """As a file is not; also when it is named by a URL."""
+    convert_files(GSM8K, [source], slash(tmp_path / "chat"))
+    for name in (slash(tmp_path / "chat"), str(tmp_path / "chat")):
+        with pytest.raises(UsageError, match="the output would replace an input"):
+            convert_files(Plan("chat", split_thinking=True), [name], slash(tmp_path / "chat"))
+
+
+def test_parts_that_no_manifest_names_are_found_and_removed(source, tmp_path):
+    """Of a run that failed, and of one that was killed before its first commit."""
+    parts = tmp_path / "parts"
+    convert_files(GSM8K, [source], slash(parts))
+    before = joined(parts)
+    bad = tmp_path / "bad.jsonl"
+    bad.write_bytes(source.read_bytes() + b"{}\n")
+    with pytest.raises(InputError):
+        convert_files(Plan("gsm8k", with_id=True), [bad], slash(parts))
+    assert joined(parts) != before
+    found = list(leftovers(tmp_path))
+    assert {left.state for left in found} == {"stale"}
+    for left in found:
+        assert remove_unlocked(left.path)
+    assert joined(parts) == before
+    assert names(parts) == sorted({*(path.name for path in parts.glob("part-*")), "manifest.json"})
+    (parts / "manifest.json").unlink()
+    assert list(leftovers(tmp_path)) == []  # files that look like parts are not ours without a record
+
+
+def test_a_run_of_other_code_is_not_continued(source, tmp_path, monkeypatch):
+    """The parts of two versions do not mix."""
+    bad = tmp_path / "bad.jsonl"
+    bad.write_bytes(source.read_bytes() + b"{}\n")
+    for code in ("a", "b"):
+        monkeypatch.setattr("dataprep.core.io.environment.versions", lambda code=code: {"dataprep": code})
+        with pytest.raises(InputError):
+            convert_files(GSM8K, [bad], slash(tmp_path / "parts"))
+        keys = [path.name for path in (tmp_path / "parts/.work").iterdir() if path.is_dir()]
+    assert len(keys) == 2
 
 
 def test_parts_that_a_killed_run_left_beside_a_file_are_found_and_removed(tmp_path):

@@ -290,3 +290,12 @@ def test_parts_of_a_table_are_chunks(monkeypatch, size):
     frame.write_parquet("nan.parquet")
     with engine_on("portable"), pytest.raises(InputError, match=r"^nan\.parquet: row 251: column 'n'"):
         stats_of_files(["nan.parquet"])
+
+
+def test_a_folder_of_parts_is_converted(run, tmp_path):
+    """It is no folder of a dataset's files."""
+    write_rows([{"question": "1 + 1?", "answer": "2\n#### 2"}] * 3, str(tmp_path / "rows.jsonl"))
+    run("convert", "gsm8k", "rows.jsonl", "--to", "example", "-o", "examples/")
+    for name in ("examples/", "examples"):
+        done = run("convert", "gsm8k", name, "-o", "chat.jsonl")
+        assert (done.code, "3 in = 3 out" in done.err) == (0, True), done.err

@@ -315,8 +315,13 @@ def test_the_table_and_the_ledger(run, tmp_path):
     done = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "-o", "out.jsonl")
     assert done.code == 0
     table = done.out.decode().splitlines()
-    assert table[0].split() == ["source", "metric", "rows", "figure", "value", "95", "%", "interval"]
-    assert " ".join(table[1].split()) == "gsm8k gsm8k 2 exact match (strict) 50.00 % 9.45 – 90.55"
+    lines = [" ".join(line.split()) for line in table]
+    assert lines[0] == "source metric rows figure value 95 % interval chance majority"
+    assert lines[1] == "gsm8k gsm8k 2 exact match (strict) 50.00 % 9.45 – 90.55"
+    # Where the rows offer choices, the accuracy has chance and majority beside it.
+    accuracy = "commonsense_qa choice 1 accuracy 0.00 % 0.00 – 79.35 50.00 % 100.00 % not above the majority"
+    assert accuracy in lines
+    assert lines[-3:] == ["source (a) (b) none", "commonsense_qa gold 0 1", "answered 1 0 0"]
     assert done.err == (
         "evaluate: 4 in = 4 out → out.jsonl\nwarning: 2 predictions have an id that no row has\n"
     )

@@ -151,15 +151,19 @@ def test_metrics_are_the_known_ones():
     assert found["macro_f1"] == pytest.approx((0.5 + 0.8 + 2 / 3) / 3)
     # Observed: 1 + 4. By chance, of rows 2, 2, 2 and columns 2, 3, 1: (3 + 4 + 2 + 1 + 8 + 3) · 2 / 6.
     assert found["quadratic_weighted_kappa"] == pytest.approx(1 - 5 / 7)
-    assert "quadratic_weighted_kappa" not in metrics.metrics_of(gold, predicted, Classes(("a", "b", "c")))
+    # Without an order all errors count the same: 2 of 6 observed, 1 − (4 + 6 + 2) / 36 by chance.
+    named = metrics.metrics_of(gold, predicted, Classes(("a", "b", "c")))
+    assert named["kappa"] == pytest.approx(1 - (2 / 6) / (1 - 12 / 36))
+    assert "quadratic_weighted_kappa" not in named
 
 
 def test_metrics_at_their_ends():
     """Agreement is 1, its opposite -1; classes that nobody names do not count; nothing is divided by 0."""
-    assert metrics.quadratic_weighted_kappa(metrics.confusion([0, 1, 2], [0, 1, 2], 3)) == 1
-    assert metrics.quadratic_weighted_kappa(metrics.confusion([0, 0, 2, 2], [2, 2, 0, 0], 3)) == -1
-    assert metrics.quadratic_weighted_kappa(metrics.confusion([1, 1], [1, 1], 3)) is None
-    assert metrics.macro_f1(metrics.confusion([0, 1], [0, 1], 3)) == 1
+    for predicted, kappa in (([0, 1, 2], 1), ([0, 1, 1], pytest.approx(2 / 3))):
+        assert metrics.metrics_of([0, 1, 2], predicted, GRADES)["quadratic_weighted_kappa"] == kappa
+    assert metrics.metrics_of([0, 0, 2, 2], [2, 2, 0, 0], GRADES)["quadratic_weighted_kappa"] == -1
+    assert metrics.metrics_of([1, 1], [1, 1], GRADES)["quadratic_weighted_kappa"] is None
+    assert metrics.metrics_of([0, 1], [0, 1], GRADES)["macro_f1"] == 1
     assert metrics.metrics_of([], [], GRADES) == {"rows": 0}
 
 

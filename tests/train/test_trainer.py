@@ -27,10 +27,11 @@ from dataprep.core.errors import (
 )
 from dataprep.tokens.tokenize import ShardOptions, tokenize_files
 from dataprep.tokens.tokenizers.training import train_tokenizer
+from dataprep.train.device import explain_out_of_memory
 from dataprep.train.distributed import World
 from dataprep.train.options import TrainOptions, learning_rate_factor, make_optimizer
 from dataprep.train.run import train
-from dataprep.train.trainer import BatchSampler, Trainer, explain_out_of_memory
+from dataprep.train.trainer import BatchSampler, Trainer
 from tests.students import rows, unfinish, write_model, write_rows
 
 
@@ -110,10 +111,10 @@ def test_accumulated_batches_are_one_big_batch(place, tmp_path, monkeypatch, pac
     same(parts, whole, 1e-5)
 
 
-def torchrun(place, output, *flags, processes=2):
+def torchrun(place, output, *flags, processes=2, data="train.jsonl"):
     """A run in several processes, on the CPU."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *launch, "-m", "dataprep", "train", str(place / "train.jsonl")]
+    command = [sys.executable, *launch, "-m", "dataprep", "train", str(place / data)]
     command += ["--eval", str(place / "eval.jsonl"), "--model", str(place / "model"), "-o", str(output)]
     command += [
         "--tokenizer",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dataprep.collect.answers import RunTests
     from dataprep.collect.review.findings import Review, TeacherReview
+    from dataprep.collect.review.scored import ScoredReview
     from dataprep.collect.review.sections import Table
 
 
@@ -238,21 +239,23 @@ def _names(given: Sequence[str]) -> dict[str, str]:
 
 
 def review_command(
-    inputs: list[str] = argument(..., "Responses, or rows made of them; - is stdin.", "FILE..."),
+    inputs: list[str] = argument(..., "Responses, rows made of them, or scored rows; - is stdin.", "FILE..."),
     gold: str | None = flag(None, "References or Examples, joined by id.", "FILE"),
     output: str | None = flag(None, "Also write one HTML page with charts.", "-o", "--output", "PATH"),
     as_json: bool = flag(False, "Print the figures as JSON.", "--json"),
 ) -> None:
-    """Describe teachers' answers to multiple-choice questions.
+    """Describe teachers' answers to multiple-choice questions, or answers that were evaluated.
 
     The report has the outcome of each question, the share of replies with a single letter, the distribution
     of the letters, how often they are the gold letters, and how far the teachers agree. FILE has responses,
-    rows with one field per teacher, or rows {"Question", "Answer"}.
+    rows with one field per teacher, or rows {"Question", "Answer"}. Of rows that `evaluate -o` wrote, the
+    report has the outcomes, the distribution of the answers, and wrong answers with question and gold answer.
 
     \b
     Examples:
       dataprep review responses.jsonl --gold dev_rand_split.jsonl
       dataprep review gpt.jsonl llama.jsonl --gold examples.jsonl -o report.html
+      dataprep review scored.jsonl -o answers.html
     """
     from dataprep.collect.review.review import review_files
 
@@ -267,18 +270,21 @@ def review_command(
         say(f"review: page → {output}")
 
 
-def _print(review: Review) -> None:
+def _print(review: Review | ScoredReview) -> None:
+    from dataprep.collect.review.findings import Review
+    from dataprep.collect.review.scored_page import scored_sections
     from dataprep.collect.review.sections import sections
 
     parts: list[Any] = []
-    for section in sections(review):
+    for section in sections(review) if isinstance(review, Review) else scored_sections(review):
         parts += [f"\n{one_line(section.title)}"] if section.title else []
         parts += ["", *map(one_line, section.lines)] if section.lines else []
         for found in section.tables:
             parts += [f"\n{found.title}\n" if found.title else "", _table(found, section.teacher)]
             parts += ["", *map(one_line, found.notes)] if found.notes else []
     # The first section has no title: its first line would be an empty one. A confusion matrix is wide.
-    print_text(*parts[1:], min_width=6 * len(review.letters) + 24)
+    width = 6 * len(review.letters) + 24 if isinstance(review, Review) else 100
+    print_text(*parts[1:], min_width=width)
 
 
 def _table(found: Table, teacher: TeacherReview | None) -> RichTable:

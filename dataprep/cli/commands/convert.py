@@ -23,6 +23,7 @@ from dataprep.cli.options import (
 )
 from dataprep.cli.progress import bytes_bar
 from dataprep.core.errors import UsageError, WorkspaceError
+from dataprep.core.io import files_of
 from dataprep.core.urls import is_url
 from dataprep.datasets.convert import Plan
 
@@ -137,6 +138,11 @@ def _choices(tally: Counter[tuple[str, str]]) -> dict[str, Any]:
     return {"facts": facts, "lines": lines}
 
 
+def _has_splits(path: str) -> bool:
+    """Return whether a path is a folder with a dataset's files, as in ``raw/``, and not a folder of parts."""
+    return not is_url(path) and Path(path).is_dir() and files_of(path) == [path]
+
+
 def _jobs(
     dataset: str, inputs: list[str], output: str | None, split: str | None, workspace: str | None
 ) -> list[tuple[str | None, list[str], str]]:
@@ -144,7 +150,7 @@ def _jobs(
     from dataprep.datasets import registry
     from dataprep.datasets.workspace import Workspace, split_files
 
-    if inputs and not (len(inputs) == 1 and not is_url(inputs[0]) and Path(inputs[0]).is_dir()):
+    if inputs and not (len(inputs) == 1 and _has_splits(inputs[0])):
         return [(split, inputs, output or "-")]
     converter = registry.load(dataset)
     splits = dict(converter.SOURCE.splits)

@@ -30,6 +30,7 @@ from dataprep.train.options import PredictOptions, TrainOptions
 if TYPE_CHECKING:
     from dataprep.train.run import Trained
 
+MOST_SHOWN = 12  # classes of a distribution
 SAMPLE = 2000  # characters that are shown of a sample's prompt, and of its answer
 
 
@@ -119,6 +120,13 @@ def _with_date(options: TrainOptions, paths: list[str], workspace: str | None) -
     return replace(options, date=settled_date(None, options.chat_format, folder, workspace=workspace))
 
 
+def _distribution(counts: dict[str, int]) -> str:
+    """Return the most frequent classes with their counts."""
+    shown = sorted(counts.items(), key=lambda pair: -pair[1])[:MOST_SHOWN]
+    more = f" and {len(counts) - MOST_SHOWN:,} more" if len(counts) > MOST_SHOWN else ""
+    return ", ".join(f"{name!r} {count:,}" for name, count in shown) + more
+
+
 def _lines(done: Trained) -> Iterator[str]:
     results = done.results
     rate = results["tokens"] / results["seconds"] if results["seconds"] else 0
@@ -131,12 +139,19 @@ def _lines(done: Trained) -> Iterator[str]:
     yield f"  training loss {first:.4f} → {last:.4f}" if first is not None else "  no step"
     if "eval_loss" in results:
         yield f"  evaluation loss {results['eval_loss_before']:.4f} → {results['eval_loss']:.4f}"
+    if best := results.get("best"):
+        yield f"  kept step {best['step']:,} of {results['steps']:,}: {best['metric']} {best['value']:.4f}"
+    if "planned_steps" in results:
+        yield f"  --patience ended the run before {results['planned_steps']:,} steps"
     # Each part of a combined loss, such as a teacher's, has its own figure.
     for name, value in results.items():
         if name.startswith("eval_loss_") and name != "eval_loss_before":
             yield f"    {name.removeprefix('eval_loss_')} {value:.4f}"
     for name, value in results.get("metrics", {}).items():
         yield f"  {name} {value:.4f}" if isinstance(value, float) else f"  {name} {value}"
+    if baselines := results.get("baselines"):
+        yield f"  accuracy of the majority {baselines['majority']:.4f}, of guesses {baselines['chance']:.4f}"
+        yield f"  predicted: {_distribution(baselines['answered'])}; gold: {_distribution(baselines['gold'])}"
     if losses := results.get("quantization"):
         yield (
             f"  evaluation loss: full precision {losses['full_precision']:.4f}, post-training quantization "

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from math import erfc, exp, inf, lgamma, log, sqrt
 from typing import Any
 
+from dataprep.answers.baselines import Baselines
 from dataprep.teacher.journal.line import OUTCOMES, Outcome
 
 # With smaller expected counts the chi-square distribution is a poor approximation (Cochran 1952).
@@ -119,6 +120,7 @@ class Agreement:
         read: number of replies with a readable letter.
         right: number of those letters that are right.
         matrix: number of replies by right letter, then by the letter answered or ``"unread"``.
+        sizes: number of replies by the number of choices of their questions.
     """
 
     asked: int
@@ -126,6 +128,18 @@ class Agreement:
     read: int
     right: int
     matrix: dict[str, dict[str, int]]
+    sizes: dict[int, int]
+
+    @property
+    def baselines(self) -> Baselines:
+        """The shares that guesses and the most frequent gold letter reach, and the distributions."""
+        letters = list(self.matrix)
+        found = Baselines(letters, letters=True, right=self.right)
+        found.sizes.update(self.sizes)
+        for letter, row in self.matrix.items():
+            found.gold[letter] += sum(row.values())
+            found.answered.update({answer: row[answer] for answer in letters})
+        return found
 
     def shares(self) -> dict[str, float | None]:
         """Return the share of right letters in the letters read, in the replies, and in the questions."""
@@ -239,6 +253,9 @@ class Review:
         for teacher, plain in zip(self.teachers, written["teachers"], strict=True):
             plain["read_share"] = teacher.read_share
             if teacher.agreement is not None:
+                del plain["agreement"]["sizes"]
+                if teacher.agreement.replies:
+                    plain["agreement"] |= teacher.agreement.baselines.to_json()
                 plain["agreement"]["right_share"] = teacher.agreement.shares()
                 plain["agreement"]["by_letter"] = {
                     letter: {

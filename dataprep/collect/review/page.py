@@ -27,7 +27,7 @@ def outcomes_plot(teachers: Sequence[TeacherReview]) -> str:
     for teacher in teachers:
         counts = [teacher.outcomes.get(outcome, 0) for outcome in shown]
         rows.append((teacher.name, counts, f"{counts[0]:,} of {sum(counts):,} ok"))
-    return _stacked("Outcomes by teacher", rows, [(outcome, outcome) for outcome in shown])
+    return stacked_plot("Outcomes by teacher", rows, [(outcome, outcome) for outcome in shown])
 
 
 def right_plot(teachers: Sequence[TeacherReview]) -> str:
@@ -38,10 +38,13 @@ def right_plot(teachers: Sequence[TeacherReview]) -> str:
             parts = [counts.right, counts.read - counts.right, counts.replies - counts.read]
             rows.append((teacher.name, parts, f"{counts.right:,} of {counts.replies:,} right"))
     keys = [("right", "right"), ("wrong", "wrong"), ("no letter", "unread")]
-    return _stacked("Right and wrong replies by teacher", rows, keys)
+    return stacked_plot("Right and wrong replies by teacher", rows, keys)
 
 
-def _stacked(label: str, rows: Sequence[tuple[str, list[int], str]], keys: Sequence[tuple[str, str]]) -> str:
+def stacked_plot(
+    label: str, rows: Sequence[tuple[str, list[int], str]], keys: Sequence[tuple[str, str]]
+) -> str:
+    """Return a bar per row, a name with counts and a note, divided by the keys: names and colours."""
     parts = [_legend(keys)]
     for number, (name, counts, note) in enumerate(rows):
         y, x, total = TOP + ROW * number, 0.0, sum(counts)
@@ -137,7 +140,7 @@ WIDE, SCROLLS = 12, 10
 # `rows`: each row is a block of labelled values on a narrow screen.
 _CLASSES = {
     "overview": "names rows", "letters": "letters rows", "confusion": "confusion", "unread": "replies rows",
-    "pairs": "names rows",
+    "pairs": "names rows", "wrong": "replies rows",
 }  # fmt: skip
 
 _FOOT = """\
@@ -174,12 +177,12 @@ def _overview(review: Review, section: Section) -> str:
     lines = [f"<p>{escaped(counted)}, out of {names}.</p>\n", *(f"<p>{escaped(x)}.</p>\n" for x in joined)]
     parts = [
         f"<header>\n<h1>Teachers’ answers</h1>\n{''.join(lines)}</header>\n<section>\n<h2>Overview</h2>\n",
-        *(_table(table, None) for table in section.tables),
+        *map(html_table, section.tables),
         '<p class="note">“Letter read” and “right” are shares of the replies (ok).</p>\n',
-        _figure(outcomes_plot(review.teachers), "Outcomes of the questions asked."),
+        figure(outcomes_plot(review.teachers), "Outcomes of the questions asked."),
     ]
     if review.gold is not None:
-        parts.append(_figure(right_plot(review.teachers), "The replies to questions with a gold row."))
+        parts.append(figure(right_plot(review.teachers), "The replies to questions with a gold row."))
     return "".join((*parts, "</section>\n"))
 
 
@@ -191,12 +194,13 @@ def _section(section: Section) -> str:
         if table.kind == "letters" and section.teacher is not None:
             rest = " and the gold answers would give." if section.teacher.gold else " would give."
             caption = f"How often each letter was answered, beside what equal shares{rest}"
-            parts.append(_figure(answers_plot(section.teacher), caption))
-        parts.append(_table(table, section.teacher))
+            parts.append(figure(answers_plot(section.teacher), caption))
+        parts.append(html_table(table))
     return "".join((*parts, "</section>\n"))
 
 
-def _table(table: Table, teacher: TeacherReview | None) -> str:
+def html_table(table: Table) -> str:
+    """Return a table, with its title and its notes."""
     rows = []
     labels = [f'data-label="{escaped(name)}"' for name in table.head[1:]]
     for first, *rest in table.rows:
@@ -208,14 +212,19 @@ def _table(table: Table, teacher: TeacherReview | None) -> str:
             cells[-1] = (
                 f'<td dir="auto" {labels[-1]}>{escaped(rest[-1], lines=True) or "<i>nothing</i>"}</td>'
             )
-        elif table.kind == "confusion" and teacher is not None and teacher.agreement is not None:
-            counts = teacher.agreement.matrix[first]
+        elif table.kind == "wrong":
+            cells[0], cells[3] = (
+                f'<td dir="auto" {labels[n]}>{escaped(rest[n], lines=True) or "<i>nothing</i>"}</td>'
+                for n in (0, 3)
+            )
+        elif table.kind == "confusion":
+            counts = table.matrix[first]
             cells[: len(counts)] = _tinted(counts.items(), first)
         rows.append(f'<tr><th scope="row">{_name(first)}</th>{"".join(cells)}</tr>\n')
     kind = _CLASSES[table.kind] + (" many" if table.kind == "confusion" and len(table.head) > WIDE else "")
-    # Titles and heads are written in `sections`; only cells come from the data and are escaped.
+    # Titles are written in `sections`; heads can be names of classes, and cells come from the data.
     title = f"<h3>{table.title}</h3>\n" if table.title else ""
-    head = "".join(f'<th scope="col">{name}</th>' for name in table.head)
+    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in table.head)
     wide = "wide scrolls" if table.kind == "confusion" and len(table.head) > SCROLLS else "wide"
     return (
         f'{title}<div class="{wide}"><table class="{kind}">\n<thead><tr>{head}</tr></thead>\n'
@@ -239,7 +248,8 @@ def _tinted(counts: Iterable[tuple[str, int]], letter: str) -> list[str]:
     return cells
 
 
-def _figure(plot: str, caption: str) -> str:
+def figure(plot: str, caption: str) -> str:
+    """Return a chart with its caption."""
     return f'<figure><div class="wide scrolls">{plot}</div><figcaption>{caption}</figcaption></figure>\n'
 
 

@@ -16,8 +16,8 @@ from dataprep.answers.letters import Choice, choice_of
 from dataprep.answers.quality import by_teacher
 from dataprep.core import io as files
 from dataprep.core.conversations import REASONING_FIELDS
-from dataprep.core.errors import InputError, RowError, located, shortened
-from dataprep.core.io.unfinished import packed, scratch_database, unpacked
+from dataprep.core.errors import InputError, Location, RowError, located, shortened
+from dataprep.core.io.tables.scratch import packed, scratch_database, unpacked
 from dataprep.core.records import LETTERS, describe
 from dataprep.datasets.converters.choices import choices_of, id_of
 from dataprep.datasets.source_rows import GoldRow
@@ -63,6 +63,7 @@ class Reply:
     answer: Answer
 
 
+LocatedRows = Iterator[tuple[Location, dict[str, Any]]]
 # A place in `CurrentLines` is the number of the reply, and in so many bits the number of its `Answer`.
 _ANSWER_BITS = 16
 
@@ -185,11 +186,12 @@ EXCERPT = 240
 """Number of characters that are kept of a reply without a readable letter."""
 
 
-def read_replies(path: str, gold: References) -> Iterator[Reply]:
+def read_replies(path: str, rows: LocatedRows, gold: References) -> Iterator[Reply]:
     """Yield the replies in a journal, in labelled rows, or in rows ``{"Question", "Answer"}``.
 
     Args:
-        path: the file, or ``-``; its rows may be of several kinds.
+        path: the file, or ``-``.
+        rows: its rows with their places; they may be of several kinds.
         gold: references by id; their choices decide which letters a reply can name.
 
     Raises:
@@ -200,7 +202,7 @@ def read_replies(path: str, gold: References) -> Iterator[Reply]:
     name = "standard input" if path == files.STDIO else files.printable(path)
     asked: Counter[str] = Counter()
     where = None
-    for where, row in files.read_rows(path, growing=True):
+    for where, row in rows:
         with located(where):
             if "rationales" in row or "teacher_answers" in row:
                 yield from _labelled(row, files.printable(str(where)), gold)

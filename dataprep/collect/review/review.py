@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations, islice
 from pathlib import Path
 
 from dataprep.collect.review.findings import (
@@ -20,6 +20,8 @@ from dataprep.collect.review.findings import (
 )
 from dataprep.collect.review.page import write_page
 from dataprep.collect.review.replies import Answer, CurrentReplies, References, read_replies
+from dataprep.collect.review.scored import ScoredReview, is_scored, review_scored
+from dataprep.collect.review.scored_page import write_scored_page
 from dataprep.core import io as files
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.html import check_path
@@ -31,21 +33,26 @@ SHOWN = 20
 """Number of replies without a letter, and of ids without a reference, that are listed."""
 
 
-def review(inputs: str | Path | Sequence[str | Path], *, gold: str | Path | None = None) -> Review:
+def review(
+    inputs: str | Path | Sequence[str | Path], *, gold: str | Path | None = None
+) -> Review | ScoredReview:
     """Review teachers' answers to multiple-choice questions, in one file or several; see ``review_files``."""
     return review_files([inputs] if isinstance(inputs, str | Path) else inputs, gold=gold)
 
 
 def review_files(
     inputs: Sequence[str | Path], *, gold: str | Path | None = None, page: str | Path | None = None
-) -> Review:
-    """Review teachers' answers to multiple-choice questions.
+) -> Review | ScoredReview:
+    """Review teachers' answers to multiple-choice questions, or the answers that were evaluated.
 
     Args:
         inputs: journals of responses, rows as ``parse_rationale_files`` writes them, or rows
-            ``{"Question", "Answer"}``; ``-`` is standard input.
-        gold: the reference file; rows are joined by id.
+            ``{"Question", "Answer"}``; or rows that ``evaluate_file`` wrote; ``-`` is standard input.
+        gold: the reference file; rows are joined by id. Evaluated rows have their gold answers.
         page: a file for the report as one HTML page, in addition.
+
+    Returns:
+        A ``ScoredReview`` if the first row was written by ``evaluate_file``, else a ``Review``.
 
     Raises:
         InputError: a row is of another kind, no reply names a letter, or no id has a reference.
@@ -60,9 +67,22 @@ def review_files(
     if page is not None:
         # Before the work: a wrong file name must not cost the reading of a long journal.
         check_path(str(page), "the report is")
+    first = files.read_rows(paths[0], growing=True)
+    begun = [*islice(first, 1)]
+    # The first file was begun; the others are opened one after the other.
+    rows = [chain(begun, first), *(files.read_rows(path, growing=True) for path in paths[1:])]
+    if begun and is_scored(begun[0][1]):
+        if gold is not None:
+            raise UsageError(
+                f"--gold {gold}: rows that `evaluate` wrote have their gold answers; leave it out"
+            )
+        scored = review_scored([*zip(map(files.printable, paths), rows, strict=True)])
+        if page is not None:
+            write_scored_page(scored, str(page))
+        return scored
     journal = CurrentReplies(None if gold is None else _references(str(gold)))
-    for path in paths:
-        for reply in read_replies(path, journal.references):
+    for path, read in zip(paths, rows, strict=True):
+        for reply in read_replies(path, read, journal.references):
             journal.add(reply)
     figures = reviewed(journal, list(map(files.printable, paths)), with_gold=gold is not None)
     _check_letters(figures, paths[0])
@@ -167,17 +187,18 @@ def _uniform(sizes: Mapping[int, int], letters: str) -> dict[str, float]:
 
 def _agreement(said: Counts, letters: str) -> Agreement:
     matrix = {letter: dict.fromkeys((*letters, "unread"), 0) for letter in letters}
-    asked = 0
+    asked, sizes = 0, Counter[int]()
     for (answer, right), count in said.items():
         # Questions without a reference are in no share: nobody knows which answer is right.
         if right is not None:
             asked += count
             if answer.outcome == "ok":
                 matrix[LETTERS[right]][answer.letter or "unread"] += count
+                sizes[answer.choices or len(letters)] += count
     unread = sum(row["unread"] for row in matrix.values())
     replies = sum(sum(row.values()) for row in matrix.values())
     agreed = sum(matrix[letter][letter] for letter in letters)
-    return Agreement(asked, replies, replies - unread, agreed, matrix)
+    return Agreement(asked, replies, replies - unread, agreed, matrix, dict(sizes))
 
 
 def _against_gold(matrix: Mapping[str, Mapping[str, int]], letters: str) -> Fit:

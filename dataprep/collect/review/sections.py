@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dataprep.answers.baselines import Baselines
 from dataprep.collect.review.findings import (
     ENOUGH,
     Agreement,
@@ -28,14 +30,16 @@ class Table:
         title: its heading; empty if it needs none.
         notes: sentences below the table, without their full stops.
         names: how many columns from the left hold names; the others hold numbers.
+        matrix: of a confusion matrix, the number of rows by gold answer, then by answer.
     """
 
-    kind: Literal["overview", "letters", "confusion", "unread", "pairs"]
+    kind: Literal["overview", "letters", "confusion", "unread", "pairs", "wrong"]
     head: list[str]
     rows: list[list[str]]
     title: str = ""
     notes: list[str] = field(default_factory=list)
     names: int = 1
+    matrix: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ def _of_teacher(teacher: TeacherReview) -> Section:
         )  # fmt: skip
         shares = (f"{share(counts.right, total)} of {total:,} {unit}" for total, unit in totals)
         lines.append(f"{counts.right:,} are the gold letter: {', '.join(shares)}")
+        if counts.replies:
+            lines += baseline_lines(counts.baselines)
     if teacher.superseded:
         lines.append(
             f"{teacher.superseded:,} of {teacher.lines:,} lines gave way to others about the same questions"
@@ -117,6 +123,15 @@ def _of_teacher(teacher: TeacherReview) -> Section:
         title = "Replies from which no single letter could be read"
         tables.append(Table("unread", ["id", "why", "reply"], rows, title, notes, names=3))
     return Section(teacher.name, lines, tables, teacher)
+
+
+def baseline_lines(answers: Baselines) -> list[str]:
+    """Return what no skill reaches, and sentences about answers that show none."""
+    most = f"{answers.majority:.2%} of the gold answers are {answers.shown(answers.most_frequent)}"
+    unit = "replies" if answers.letters else "predictions"
+    sentences = [answers.collapse(unit), answers.below()]
+    lines = [f"guesses get {answers.chance:.2%} right, and {most}"]
+    return lines + [sentence for sentence in sentences if sentence]
 
 
 def _letters(teacher: TeacherReview) -> Table:
@@ -145,7 +160,7 @@ def _confusion(agreement: Agreement) -> Table:
         cells = [f"{count:,}" if count else "·" for count in counts.values()]
         rows.append([letter, *cells, f"{total:,}", share(counts[letter], total)])
     title = "Gold letter and letter answered"
-    return Table("confusion", ["gold", *answers, "replies", "right"], rows, title)
+    return Table("confusion", ["gold", *answers, "replies", "right"], rows, title, matrix=agreement.matrix)
 
 
 def _pairs(pairs: list[Pair]) -> Table:

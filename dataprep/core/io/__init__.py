@@ -11,9 +11,10 @@ folders of parts, which ``part_files`` reads as one file.
 
 from dataprep.core.io.blocks import Block, array_block, read_blocks
 from dataprep.core.io.chunks import halves, in_chunks, named, pieces
+from dataprep.core.io.environment import difference, run_key, versions
 from dataprep.core.io.formats import STDIO, Format, format_of, matching_files
 from dataprep.core.io.identity import Identity, Unchanged, translated
-from dataprep.core.io.outputs import Output, PartsOutput, run_key, write_at
+from dataprep.core.io.outputs import Output, PartsOutput, write_at
 from dataprep.core.io.part_files import Part, chunk_bytes, files_of, is_parts
 from dataprep.core.io.parts import PartTarget, forget_work
 from dataprep.core.io.paths import (

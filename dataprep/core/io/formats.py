@@ -92,6 +92,12 @@ class Format:
         return self.kind == "jsonl" and not self.compression
 
 
+def is_lines(name: str) -> bool:
+    """Return whether no suffix of a name says that it is a table, a document or compressed."""
+    suffix = PurePath(name).suffix.lower()
+    return suffix not in _COMPRESSIONS and _KINDS.get(suffix, "jsonl") == "jsonl"
+
+
 def format_of(path: str | PurePath) -> Format:
     """Return the format that a path's suffix names; ``-``, pipes and devices are JSON Lines."""
     # A path that ends with a separator is a folder of parts.

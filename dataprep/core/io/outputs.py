@@ -18,7 +18,7 @@ from dataprep.core.io.part_files import Part, chunk_bytes
 from dataprep.core.io.parts import PartsFolder, PartTarget, PartWriter
 from dataprep.core.io.paths import find, is_file, remove_manifest
 from dataprep.core.io.raw import open_raw
-from dataprep.core.io.stores import store_of
+from dataprep.core.io.stores import is_shared, store_of
 from dataprep.core.io.tables.delimited import write_delimited
 from dataprep.core.io.tables.parquet import write_parquet
 from dataprep.core.io.unfinished import remove_stale_parts, short_name, temporary_folder
@@ -107,9 +107,11 @@ class PartsOutput(Output):
         self._part: PartWriter | None = None
         self._size = chunk_bytes()
 
-    def target(self, key: str) -> PartTarget:
-        """Return where workers write the parts of a run over chunks."""
+    def target(self, key: str) -> PartTarget | None:
+        """Return where workers write the parts of a run; ``None`` if only this process sees the folder."""
         self.flush()
+        if not is_shared(self.path):
+            return None
         return self.folder.target(key)
 
     def add(self, part: Part) -> None:
@@ -146,19 +148,6 @@ class PartsOutput(Output):
         """Give up the part that is being written."""
         if self._part is not None:
             self._part.close()
-
-
-def version() -> str:
-    """Return the version of dataprep."""
-    from dataprep import __version__  # not at the top: the package's own page of names imports this module
-
-    return __version__
-
-
-def run_key(*facts: object) -> str:
-    """Return a name for a run over chunks: a digest of everything that its parts depend on."""
-    known = repr((version(), chunk_bytes(), facts))
-    return hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 _COPIED = 8 << 20

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,16 +19,14 @@ from typing import IO, Any, Protocol
 import orjson
 
 from dataprep.core.errors import ConflictError, FileError, InputError, NotFoundError, UsageError
-from dataprep.core.io.formats import STDIO
-from dataprep.core.io.unfinished import new_file
-from dataprep.core.urls import is_url
+from dataprep.core.io.formats import STDIO, is_lines
+from dataprep.core.io.unfinished import MANIFEST, PART_NAME, new_file
+from dataprep.core.urls import is_url, name_of
 
-MANIFEST = "manifest.json"
 FORMAT = "dataprep parts"
 VERSION = 1
 CHUNK_BYTES = 32 << 20
 CHUNK_VARIABLE = "DATAPREP_CHUNK_BYTES"
-PART_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.jsonl")
 
 
 def chunk_bytes() -> int:
@@ -120,10 +117,14 @@ class LocalFolder:
 
     def replace(self, name: str, data: bytes, seen: str | None) -> None:
         """Write a file whose state is still what it was seen in."""
-        before = self.read(name)
-        if (before and before[1]) != seen:
-            raise replaced(self.path(name))
-        self.put(name, data)
+        from dataprep.core.io.stores.local import locked
+
+        Path(self.path(name)).parent.mkdir(parents=True, exist_ok=True)
+        with locked(Path(self.where)):
+            before = self.read(name)
+            if (before and before[1]) != seen:
+                raise replaced(self.path(name))
+            self.put(name, data)
 
     def add(self, name: str, stream: IO[bytes]) -> None:
         """Write a file, which appears whole, from a stream to its end."""
@@ -294,3 +295,5 @@ def check_target(path: str) -> None:
     """Raise ``UsageError`` if a folder of parts cannot be written at a path."""
     if not is_url(path) and Path(path).exists() and not Path(path).is_dir():
         raise UsageError(f"{path}: is a file; a path that ends with / is a folder of parts")
+    if not is_lines(name_of(path)):
+        raise UsageError(f"{path}: a folder of parts has JSON Lines; leave the / out, or choose another name")

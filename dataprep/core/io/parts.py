@@ -23,8 +23,6 @@ from dataprep.core import provenance
 from dataprep.core.errors import UsageError
 from dataprep.core.io.part_files import (
     CHUNK_BYTES,
-    MANIFEST,
-    PART_NAME,
     Folder,
     LocalFolder,
     Part,
@@ -33,10 +31,20 @@ from dataprep.core.io.part_files import (
     folder_at,
     located_file,
     read_manifest,
+    replaced,
 )
 from dataprep.core.io.paths import remove_manifest
 from dataprep.core.io.stores import stat
-from dataprep.core.io.unfinished import LOCK, WORK, holder_of, machine, remove_unlocked
+from dataprep.core.io.unfinished import (
+    LOCK,
+    MANIFEST,
+    PART_NAME,
+    WORK,
+    holder_of,
+    machine,
+    remove_unlocked,
+    started_at,
+)
 
 # Set by `core.parallel.engine`: what an earlier run has done is forgotten.
 forget_work: ContextVar[bool] = ContextVar("forget_work", default=False)
@@ -170,12 +178,18 @@ class PartsFolder:
 
     def beat(self) -> None:
         """Show other runs that this one is alive."""
-        if time.monotonic() - self._beat > _BEAT_SECONDS:
+        if time.monotonic() - self._beat > _BEAT_SECONDS and self._is_held():
             self._beat = time.monotonic()
             self.folder.put(LOCK, self._sign())
 
     def commit(self) -> None:
-        """Write the manifest, and then remove what it does not name."""
+        """Write the manifest, and then remove what it does not name.
+
+        Raises:
+            FileError: another run has written into the folder meanwhile, or does.
+        """
+        if not self._is_held():
+            raise replaced(self.folder.path(MANIFEST))
         rows, size = sum(part.rows for part in self.parts), sum(part.bytes for part in self.parts)
         data = PartsManifest.to_json(self.parts, {**self.facts, "rows": rows, "bytes": size})
         self.folder.replace(MANIFEST, data, self._before.seen if self._before else None)
@@ -192,6 +206,8 @@ class PartsFolder:
 
     def discard(self) -> None:
         """Remove everything: the parts are joined to one file, and that is finished."""
+        if not self._is_held():
+            return
         self._remove([*self.folder.sizes(), *self._work()])
         self.folder.remove(LOCK)
         if isinstance(self.folder, LocalFolder):
@@ -201,6 +217,8 @@ class PartsFolder:
 
     def leave(self) -> None:
         """End without a commit: what workers have finished stays for a later run."""
+        if not self._is_held():
+            return
         kept = {part.name for part in self._before.parts} if self._before else set()
         self._remove([name for name in self._mine if name not in kept])
         self.folder.remove(LOCK)
@@ -215,7 +233,12 @@ class PartsFolder:
         return [name for key in self.folder.folders(WORK) for name in self.folder.sizes(f"{WORK}/{key}")]
 
     def _sign(self) -> bytes:
-        return orjson.dumps({"owner": self._owner, "time": time.time()})
+        return orjson.dumps({"owner": self._owner, "time": time.time(), "started": started_at(os.getpid())})
+
+    def _is_held(self) -> bool:
+        """Return whether the folder is still this run's: another one takes it for dead if it is silent."""
+        found = self.folder.read(LOCK)
+        return found is not None and self._owner.encode() in found[0]
 
     def _lock(self) -> None:
         """Hold the folder against other runs, whose commit would remove the parts of this one."""

@@ -2,15 +2,13 @@
 
 Such a file is hidden beside its place, as ``.NAME.RANDOM.partial``, and locked by the process that writes
 it. The system releases the lock when the process dies, so a file that nobody locks is a leftover: the
-next command with the same output removes it, and ``dataprep clean`` removes all below a folder. A scratch
-database has no name at all.
+next command with the same output removes it, and ``dataprep clean`` removes all below a folder.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import sqlite3
 import stat
 import time
 from collections.abc import Iterator
@@ -41,6 +39,9 @@ _LONGEST = 200  # bytes of a name that are kept: with the rest it must not excee
 WORK = ".work"
 """The folder, inside one of parts, of what an unfinished run has done."""
 LOCK = f"{WORK}/lock"
+MANIFEST = "manifest.json"
+PART_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.jsonl")
+_KEY_LENGTH = 16  # of the name of a run, whose records are in the folder of that name
 _SILENT_SECONDS = 600  # after so long without a sign of life, the run that holds a folder is taken for dead
 
 # Paths with the process that makes them: a forked worker has a copy of its parent's.
@@ -224,9 +225,9 @@ def leftovers(folder: str | Path) -> Iterator[Leftover]:
         raise FileError(folder, "no such folder")
     for root, names, others in os.walk(folder):
         here = Path(root)
-        unfinished = [name for name in (*names, *others) if _OURS.fullmatch(name)]
-        names[:] = sorted(name for name in names if not _OURS.fullmatch(name))
-        for name in sorted(unfinished):
+        unfinished = [name for name in (*names, *others) if _OURS.fullmatch(name) or _is_work(here, name)]
+        names[:] = sorted(name for name in names if name not in unfinished)
+        for name in sorted([*unfinished, *_stray_parts(here, others)]):
             path = here / name
             with suppress(FileNotFoundError):  # finished in between
                 if not path.is_symlink():
@@ -235,8 +236,8 @@ def leftovers(folder: str | Path) -> Iterator[Leftover]:
 
 def remove_unlocked(path: Path) -> bool:
     """Remove an unfinished file or folder unless a process works on it; return whether it is gone."""
-    if path.suffix == ".parts":
-        if not _is_held(path):
+    if (folder := _parts_folder(path)) is not None:
+        if not _is_held(folder):
             _remove(path)
         return not path.exists()
     # Removed while the lock is held: its maker, who may be about to lock it, then makes another.
@@ -251,6 +252,40 @@ def remove_stale_parts(target: Path) -> None:
     pattern = re.compile(rf"\.{re.escape(short_name(target))}\.[0-9a-f]{{16}}\.parts", re.DOTALL)
     for path in _matching(target.parent, pattern):
         remove_unlocked(path)
+
+
+def _is_work(folder: Path, name: str) -> bool:
+    """Return whether a name is that of what an unfinished run into a folder of parts has done."""
+    return name == WORK and (folder / LOCK).exists() | any(map(_is_run, _names_in(folder / WORK)))
+
+
+def _is_run(name: str) -> bool:
+    return len(name) == _KEY_LENGTH and set(name) <= set("0123456789abcdef")
+
+
+def _names_in(folder: Path) -> list[str]:
+    with suppress(OSError):
+        return [path.name for path in folder.iterdir()]
+    return []
+
+
+def _stray_parts(folder: Path, names: list[str]) -> list[str]:
+    """Return the names of parts that no manifest names: of a run that was not finished."""
+    parts = [name for name in names if PART_NAME.fullmatch(name)]
+    if not parts:
+        return []
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        named = {part["name"] for part in orjson.loads((folder / MANIFEST).read_bytes())["parts"]}
+        return [name for name in parts if name not in named]
+    # Without a manifest only a run's own record tells them from files of others.
+    return parts if _is_work(folder, WORK) else []
+
+
+def _parts_folder(path: Path) -> Path | None:
+    """Return the folder of parts that an unfinished file or folder belongs to, or is."""
+    if path.suffix == ".parts":
+        return path
+    return path.parent if path.name == WORK or PART_NAME.fullmatch(path.name) else None
 
 
 def _is_held(folder: Path) -> bool:
@@ -275,8 +310,8 @@ def _size(path: Path) -> int:
 
 
 def _state(path: Path) -> State:
-    if path.suffix == ".parts":
-        return "in use" if _is_held(path) else "stale"
+    if (folder := _parts_folder(path)) is not None:
+        return "in use" if _is_held(folder) else "stale"
     with _probed(path) as free:
         return "unknown" if free is None else "stale" if free else "in use"
 
@@ -307,47 +342,36 @@ def machine() -> str:
 def holder_of(lock: bytes) -> str | None:
     """Return the run that a lock in a folder of parts names, if it seems to be alive."""
     try:
-        owner, when = str(orjson.loads(lock)["owner"]), float(orjson.loads(lock)["time"])
+        held = orjson.loads(lock)
+        owner, when = str(held["owner"]), float(held["time"])
     except (KeyError, TypeError, ValueError):
         return None
     host, process = owner.split(":")[:2]
-    # On this machine nobody need wait: after a kill, the same command can resume at once.
+    ago = time.time() - when
+    name = f"process {process} on {host}, seen {max(ago, 0):.0f} s ago"
+    # Of this machine it is known: after a kill, the same command can resume at once, and a process that waits
+    # for its input is no dead one.
     if host == machine() and process.isdecimal() and os.name != "nt":
+        started = started_at(int(process))
+        if started is not None and held.get("started") is not None:
+            return name if started == held["started"] else None
         try:
             os.kill(int(process), 0)
         except ProcessLookupError:
             return None
         except OSError:
             pass
-    ago = time.time() - when
-    return None if ago > _SILENT_SECONDS else f"process {process} on {host}, seen {max(ago, 0):.0f} s ago"
+    return None if ago > _SILENT_SECONDS else name
 
 
-CACHE_BYTES = 16 << 20
-
-
-def packed(text: str) -> bytes:
-    """Return a text as the database can hold it: SQLite refuses halves of surrogate pairs in a text."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def unpacked(held: bytes) -> str:
-    """Return the text that ``packed`` made."""
-    return held.decode("utf-8", "surrogatepass")
-
-
-def scratch_database(*tables: str) -> sqlite3.Connection:
-    """Return an empty private database with these tables; what exceeds ``CACHE_BYTES`` goes to the disk.
-
-    Its file is in the system's folder for temporary files, has no name, and is gone with the connection.
-    """
-    # A dict of a few million ids takes gigabytes. SQLite comes with Python, is exact where digests of ids
-    # would not be, and adds 5 to 10 µs a row, of the 60 to 100 that parsing and judging the row take.
-    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_BYTES >> 10}"):
-        database.execute(f"PRAGMA {setting}")
-    # One transaction for everything: nothing is ever rolled back or read by another process.
-    database.execute("BEGIN")
-    for table in tables:
-        database.execute(f"CREATE TABLE {table}")
-    return database
+def started_at(process: int) -> str | None:
+    """Return when a process of this machine was started, in the system's own terms; ``None`` if unknown."""
+    try:
+        return (
+            Path(f"/proc/{process}/stat")
+            .read_text(encoding="ascii", errors="replace")
+            .rpartition(") ")[2]
+            .split()[19]
+        )
+    except (OSError, IndexError):
+        return None

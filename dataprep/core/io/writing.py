@@ -19,20 +19,20 @@ import orjson
 
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, InputError, Location, RowError, UsageError
+from dataprep.core.io.environment import version
 from dataprep.core.io.formats import STDIO, Format, compressing, format_of
 from dataprep.core.io.outputs import (
     Output,
     PartsOutput,
     convert_lines,
     open_object_output,
-    version,
     writing,
 )
 from dataprep.core.io.part_files import chunk_bytes, is_parts
 from dataprep.core.io.parts import open_parts
 from dataprep.core.io.paths import is_file, is_same_file, real_path
-from dataprep.core.io.unfinished import NewFile, new_file, replacing
-from dataprep.core.urls import is_url, without_credentials
+from dataprep.core.io.unfinished import PART_NAME, NewFile, new_file, replacing
+from dataprep.core.urls import is_url, name_of, without_credentials
 
 __all__ = [
     "Rejects", "check_apart", "check_distinct", "open_output", "open_rejects", "printable", "write_rows",
@@ -62,7 +62,8 @@ def check_apart(
     """Raise ``UsageError`` if an output would replace an input, such as source rows or paid answers."""
     given = [path for path in inputs if str(path) != STDIO]
     for output in outputs:
-        if is_file(output) and any(is_same_file(output, path) for path in given):
+        takes = is_file(output) or is_parts(str(output))
+        if takes and any(is_same_file(output, path) for path in given):
             raise UsageError(f"{output}: {why}; give it a place of its own with -o")
 
 
@@ -78,6 +79,8 @@ def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
         yield Output(path, sys.stdout.buffer, None)
         sys.stdout.buffer.flush()
         return
+    if PART_NAME.fullmatch(name_of(path)):
+        raise UsageError(f"{path}: names a part of a folder; write the folder, or choose another name")
     if is_parts(path) and form is None:
         with writing(path), open_parts(path) as folder:
             parts = PartsOutput(path, folder)

@@ -42,6 +42,7 @@ from dataprep.core.parallel.tasks import Bisection, run
 from dataprep.core.urls import without_credentials
 
 ENDS_WORKER = "ends its worker"
+_AHEAD = 8  # chunks for each slot that may be done before the first that is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,29 +293,41 @@ def run_chunks(
         numbered: as for ``run_operator``.
         stop: the first bad row ends the run.
     """
-    with in_chunks():
-        chunks = chunks_of(blocks, chunk_bytes())
-        if numbered:
-            chunks = _numbered(chunks, backend)
-        made: Operator | OfChunk = operator.operator if isinstance(operator, Noted) else operator
-        if isinstance(operator, Noted):
-            note = operator.note
-            chunks = (replace(chunk, note=note(chunk)) for chunk in chunks)
-        # Sets, and what was cached meanwhile, are pickled in another way by each process: an operator that
-        # has such parts says itself what it depends on.
-        key = run_key("operator", getattr(made, "key", None) or pickle.dumps(made), numbered)
-        targets = [None if output is None else output.target(key) for output in outputs]
-        waiting: dict[int, Record] = {}
-        work, following = ChunkWork(made, tuple(targets), stop), 0
-        missing = _missing(checked(chunks, targets), targets, waiting)
-        for _, record in run(work, missing, backend=backend, bisection=BISECTION):
-            waiting[record.number] = record
-            while following in waiting:
-                yield from _settled(waiting.pop(following), outputs)
-                following += 1
+    chunks = chunks_of(_ragged(blocks), chunk_bytes())
+    if numbered:
+        chunks = _numbered(chunks, backend)
+    made: Operator | OfChunk = operator.operator if isinstance(operator, Noted) else operator
+    if isinstance(operator, Noted):
+        note = operator.note
+        chunks = (replace(chunk, note=note(chunk)) for chunk in chunks)
+    # Sets, and what was cached meanwhile, are pickled in another way by each process: an operator that
+    # has such parts says itself what it depends on.
+    key = run_key("operator", getattr(made, "key", None) or pickle.dumps(made), numbered)
+    targets = [None if output is None else output.target(key) for output in outputs]
+    waiting: dict[int, Record] = {}
+    work, following = ChunkWork(made, tuple(targets), stop), 0
+    missing = _missing(checked(chunks, targets), targets, waiting)
+    # Where records hold output, a chunk that takes long would fill the memory with those behind it.
+    ahead = None if _keeper(targets) is not None else _AHEAD * backend.slots
+    for _, record in run(work, missing, backend=backend, ahead=ahead, bisection=BISECTION):
+        waiting[record.number] = record
         while following in waiting:
             yield from _settled(waiting.pop(following), outputs)
             following += 1
+    while following in waiting:
+        yield from _settled(waiting.pop(following), outputs)
+        following += 1
+
+
+def _ragged(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Yield blocks as ``in_chunks`` has them cut; who takes outcomes in between reads files as ever."""
+    remaining = iter(blocks)
+    while True:
+        with in_chunks():
+            block = next(remaining, None)
+        if block is None:
+            return
+        yield block
 
 
 def checked(chunks: Iterable[Chunk], targets: Sequence[PartTarget | None] = ()) -> Iterator[Chunk]:

@@ -25,7 +25,7 @@ LOCAL = "local"
 """The address of a cluster that is started on this machine, and stopped at the end."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Engine:
     """Where tasks run.
 
@@ -130,7 +130,7 @@ def backend_for(workers: int) -> Backend:
 
 
 @contextmanager
-def cluster(address: str | None = None, *, workers: int | None = None) -> Iterator[None]:
+def cluster(address: str | None = None, *, workers: int | None = None, fresh: bool = False) -> Iterator[None]:
     """Run the functions of dataprep that are called inside on a Ray cluster; they write the same bytes.
 
     Inputs and outputs must be on storage that all nodes share: an object store, or a shared folder.
@@ -139,9 +139,10 @@ def cluster(address: str | None = None, *, workers: int | None = None) -> Iterat
         address: of the cluster, such as ``host:6379``, or ``auto`` for the one of which this machine is a
             node. Without one, a cluster is started on this machine and stopped at the end.
         workers: how many tasks may run at the same time. Defaults to the number of the cluster's processors.
+        fresh: do all of the work again, also what an unfinished run has done.
 
     Raises:
         MissingDependencyError: Ray is not installed.
     """
-    with engine(LOCAL if address is None else address, workers=workers):
+    with engine(LOCAL if address is None else address, workers=workers, fresh=fresh):
         yield

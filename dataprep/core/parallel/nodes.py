@@ -8,16 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-from dataprep import __version__
 from dataprep.core.errors import DataprepError, NotFoundError, UsageError, first_line
+from dataprep.core.io import difference, versions
 from dataprep.core.io.stores import joined, store_of
 from dataprep.core.parallel.backends import Backend
 
 HEAD_BYTES = 64 << 10  # of the first input, which every node hashes
-_LIBRARIES = ("orjson", "numpy", "polars")  # whose versions can change bytes
 _SEEN_SECONDS = 2.0  # some shared folders show a new file late
 
 
@@ -60,24 +57,6 @@ def check_nodes(backend: Backend, source: str | None = None, place: str | None =
         problem = _difference(answer, ours)
         if problem:
             raise UsageError(f"node {name}: {problem}")
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Return the versions of what writes bytes: dataprep with a digest of its code, Python, libraries."""
-    import platform
-    from importlib.metadata import version  # it takes longer to import than most commands to start
-
-    folder = Path(__file__).parents[2]
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    code = f"{__version__} (code {digest.hexdigest()[:12]})"
-    return {
-        "dataprep": code,
-        "Python": platform.python_version(),
-        **{name: version(name) for name in _LIBRARIES},
-    }
 
 
 def _look(question: _Question) -> _Answer:
@@ -133,12 +112,8 @@ def _written(place: str | None, name: str, data: bytes) -> Iterator[None]:
 def _difference(answer: object, ours: _Answer) -> str:
     if not isinstance(answer, _Answer):
         return first_line(answer) if isinstance(answer, BaseException) else f"answered {answer!r}"
-    for name, ours_version in ours.versions.items():
-        theirs = answer.versions.get(name, "none")
-        if theirs != ours_version:
-            return f"has {name} {theirs}, and this machine has {ours_version}; install the same on all nodes"
-    if answer.problem:
-        return answer.problem
+    if problem := difference(ours.versions, answer.versions) or answer.problem:
+        return problem
     if answer.head != ours.head:
         return "reads another file as the first input; inputs need a place that all nodes share"
     return ""

@@ -41,6 +41,7 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dataprep.core.errors import UsageError, WorkerError, first_line
+from dataprep.core.io import difference, versions
 from dataprep.core.parallel.backends import REPEATS, Crew, Ended, Join, Kept, Work
 from dataprep.core.parallel.guards import none_left, sigterm_as_before, silent_threads
 from dataprep.core.parallel.pool import available_cores
@@ -252,7 +253,7 @@ def _joins(work: Work) -> bool:
 def _packed(work: Work) -> tuple[bytes, ray.ObjectRef[Any]]:
     # As an array the bytes are not copied for each task that reads them. Ray's pickle takes functions of a
     # user's own script too.
-    packed = cloudpickle.dumps((str(Path.cwd()), work))
+    packed = pickle.dumps((str(Path.cwd()), versions(), cloudpickle.dumps(work)))
     return os.urandom(8), ray.put(np.frombuffer(packed, np.uint8))
 
 
@@ -264,7 +265,11 @@ def _answer(key: bytes, packed: NDArray[np.uint8], task: Any, *pieces: Any) -> A
     # Errors travel as values: Ray would wrap them in a class of its own.
     if key not in _held:
         _held.clear()
-        folder, _held[key] = pickle.loads(packed.data)  # noqa: S301 - our own bytes
+        folder, expected, pickled = pickle.loads(packed.data)  # noqa: S301 - our own bytes
+        # Also of nodes that came after the others were looked at.
+        if problem := difference(expected, versions()):
+            raise UsageError(f"node {socket.gethostname()}: {problem}")
+        _held[key] = pickle.loads(pickled)  # noqa: S301 - our own bytes
         # Paths stay as the user wrote them, because messages and manifests have them.
         with suppress(OSError):
             os.chdir(folder)

@@ -44,6 +44,7 @@ def run(
     *,
     backend: Backend,
     window: int | None = None,
+    ahead: int | None = None,
     bisection: Bisection[Task] | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
     """Yield the number of each task, counted from 0, with its result, as tasks are completed.
@@ -54,6 +55,8 @@ def run(
         tasks: read as they can be begun.
         backend: where the work is done.
         window: how many tasks may be begun and not completed. Defaults to twice the backend's slots.
+        ahead: how many tasks may be begun after the first one that is not completed: a caller that wants the
+            results in order holds so many. Defaults to any number.
         bisection: finds the lines that end workers. Without it such a task ends the run.
 
     Raises:
@@ -66,8 +69,10 @@ def run(
         progress = _Progress(crew, bisection)
         while True:
             if progress.failed is None:
-                most = window or 2 * backend.slots  # which changes as machines come and go
-                for task in islice(remaining, max(0, most - len(progress.open))):
+                most = (window or 2 * backend.slots) - len(progress.open)  # slots come and go with machines
+                if ahead is not None and progress.open:
+                    most = min(most, min(progress.open) + ahead - begun)
+                for task in islice(remaining, max(0, most)):
                     progress.begin(begun, task)
                     begun += 1
                 if remaining.error is not None:

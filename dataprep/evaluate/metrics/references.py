@@ -17,9 +17,9 @@ from dataprep.datasets.converters.squad import UNANSWERABLE
 from dataprep.evaluate.metrics.extract import strict_number
 from dataprep.evaluate.metrics.programs import shown_tests
 
-Metric = Literal["gsm8k", "squad", "choice", "mbpp", "loss"]
+Metric = Literal["gsm8k", "squad", "choice", "mbpp", "classes", "loss"]
 Style = Literal["letter", "text", "both"]
-METRICS: tuple[Metric, ...] = ("gsm8k", "squad", "choice", "mbpp", "loss")
+METRICS: tuple[Metric, ...] = ("gsm8k", "squad", "choice", "mbpp", "classes", "loss")
 
 BY_SET: Mapping[str, Metric] = {"gsm8k": "gsm8k", "squad": "squad", "mbpp": "mbpp"}
 BY_TASK: Mapping[str, Metric] = {
@@ -43,6 +43,11 @@ class Reference:
     answers: tuple[str, ...] = ()  # the number, the letter, or all accepted answers of SQuAD
     choices: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()  # assertions that a program must pass
+
+    @property
+    def offered(self) -> Sequence[str]:
+        """The answers that the row offers: letters of choices, or classes."""
+        return self.choices if self.metric == "classes" else LETTERS[: len(self.choices)]
 
 
 def reference_of_example(example: Example, metric: Metric | None = None) -> Reference:

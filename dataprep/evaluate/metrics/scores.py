@@ -15,14 +15,16 @@ import re
 import string
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from dataprep.answers.baselines import Baselines, wilson
 from dataprep.answers.final_answers import said_of, without_stop_tokens
 from dataprep.answers.letters import choice_of
+from dataprep.evaluate.metrics import agreement
 from dataprep.evaluate.metrics.extract import (
     choice_alone,
     flexible_number,
@@ -32,23 +34,8 @@ from dataprep.evaluate.metrics.extract import (
 )
 from dataprep.evaluate.metrics.references import METRICS, Metric, Reference, Style, is_no_answer
 
-Z = 1.959963984540054  # the normal distribution's 97.5 % point
 RESAMPLES = 2000
 _CELLS = 1 << 22
-
-
-def wilson(right: int, rows: int) -> tuple[float, float]:
-    """Return Wilson's score interval of a share; the whole range if there are no rows.
-
-    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-    """
-    if not rows:
-        return 0.0, 1.0
-    share, over = right / rows, Z * Z / rows
-    middle = (share + over / 2) / (1 + over)
-    half = Z * math.sqrt(share * (1 - share) / rows + over / (4 * rows)) / (1 + over)
-    # At the ends the formula gives exactly 0 and 1, but floating point does not.
-    return (0.0 if right == 0 else middle - half), (1.0 if right == rows else middle + half)
 
 
 def bootstrap(
@@ -134,9 +121,11 @@ class Scored:
     """The scores of a reply."""
 
     extracted: str | None  # the answer that was read from it, if any could be
-    scores: dict[str, float]  # by the names in `NAMES`
+    scores: dict[str, float]  # by the names in `NAMES`, or in `likelihood.NAMES`
     detail: str | None = None  # for a program, its outcome; for a choice, `CONTRADICTION`
     unread: tuple[str, ...] = ()  # the figures for which no answer could be read
+    # By figure, the letter or class that it counts, if the row offers several.
+    answers: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def score(reply: str, reference: Reference, style: Style | None = None) -> Scored:
@@ -169,18 +158,33 @@ def score(reply: str, reference: Reference, style: Style | None = None) -> Score
             letter, contradicts = alone, False
         right = float(letter == reference.answers[0])
         unread = () if letter or contradicts else (ACCURACY,)
-        return Scored(letter, {ACCURACY: right}, CONTRADICTION if contradicts else None, unread)
+        detail = CONTRADICTION if contradicts else None
+        return Scored(letter, {ACCURACY: right}, detail, unread, {ACCURACY: letter})
     raise ValueError(f"a reply alone has no {reference.metric}")
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A score, between 0 and 1 except for the loss, and its 95 % interval."""
+    """A score, between 0 and 1 except for loss and kappa, and its 95 % interval.
+
+    Attributes:
+        chance: for choices and classes, what guesses reach.
+        majority: for choices and classes, what the most frequent gold answer reaches for all rows.
+    """
 
     name: str
     value: float
     low: float
     high: float
+    chance: float | None = None
+    majority: float | None = None
+
+    @property
+    def is_above(self) -> bool | None:
+        """True if the interval begins above chance and majority; ``None`` without them."""
+        if self.chance is None or self.majority is None:
+            return None
+        return self.low > max(self.chance, self.majority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,23 +194,40 @@ class Result:
     source: str | None  # `None` if rows name none, `ALL` for all datasets of this metric together
     metric: Metric
     rows: int
-    figures: tuple[Figure, ...]  # in the order of `NAMES`
+    figures: tuple[Figure, ...]  # in the order of `NAMES`, or of `likelihood.NAMES`
     counts: dict[str, int] = field(default_factory=dict)  # unanswered rows, tokens, or programs by outcome
     unread: dict[str, int] = field(default_factory=dict)  # by figure, the replies from which it read nothing
+    answers: dict[str, Baselines] = field(default_factory=dict)  # of choices and classes, by figure
+    # Of classes: the number of rows by gold class and predicted class.
+    confusion: dict[str, dict[str, int]] | None = None
 
     def warnings(self) -> list[str]:
-        """Return a sentence for each figure that says little because nearly no reply could be read."""
+        """Return a sentence for each figure that says little about a student, and why."""
         read = {name: count for name, count in self.unread.items() if count >= UNREADABLE * self.rows}
-        return [
-            f"{name} of {self.source or 'the rows'}: no answer could be read from {count:,} of {self.rows:,} "
+        about = self.source or "the rows"
+        warnings = [
+            f"{name} of {about}: no answer could be read from {count:,} of {self.rows:,} "
             "replies, so the figure says little about the student; look at replies with -o OUT"
             for name, count in read.items()
         ]
+        for name, found in self.answers.items():
+            unit = "predictions" if self.metric == "classes" else "replies"
+            sentences = [found.collapse(unit), None if name in read else found.below()]
+            warnings += [f"{name} of {about}: {sentence}" for sentence in sentences if sentence]
+        return warnings
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON object."""
-        written = asdict(self)
+        written = asdict(replace(self, answers={}))
+        for figure, plain in zip(self.figures, written["figures"], strict=True):
+            if figure.is_above is not None:
+                plain["is_above"] = figure.is_above
+            else:
+                del plain["chance"], plain["majority"]
         written["figures"] = {figure.pop("name"): figure for figure in written["figures"]}
+        if self.confusion is None:
+            del written["confusion"]
+        written["answers"] = {name: found.to_json() for name, found in self.answers.items()}
         return written
 
 
@@ -254,6 +275,8 @@ class _Group:
         self.tokens = array("Q")
         self.counts: Counter[str] = Counter()
         self.unread: Counter[str] = Counter()
+        self.answers: dict[str, Baselines] = {}
+        self.pairs: Counter[tuple[str, str]] = Counter()  # gold class and predicted class
 
     def add(self, row: Row) -> None:
         self.rows += 1
@@ -264,6 +287,11 @@ class _Group:
             for name, value in scored.scores.items():
                 self.values[name].append(value)
             self.unread.update(scored.unread)
+            for name, answer in scored.answers.items():
+                found = self.answers.setdefault(name, Baselines(letters=row.reference.metric == "choice"))
+                found.add(row.reference.answers[0], answer, row.reference.offered)
+            if row.reference.metric == "classes":
+                self.pairs[row.reference.answers[0], scored.extracted or ""] += 1
             self.counts[_count_of(row.reference, scored)] += 1
 
     @classmethod
@@ -276,17 +304,25 @@ class _Group:
                 whole.values[name].extend(values)
             whole.tokens.extend(group.tokens)
             whole.counts.update(group.counts)
+            whole.pairs.update(group.pairs)
             whole.unread.update(group.unread)
+            for name, found in group.answers.items():
+                whole.answers.setdefault(name, Baselines()).update(found)
         return whole
 
     def result(self, source: str | None, metric: Metric, seed: int) -> Result:
         if metric == "loss":
             return _loss(source, self.values[LOSS], self.tokens, seed)
-        figures = tuple(_figure(name, self.values[name], seed) for name in NAMES[metric])
+        if metric == "classes":
+            return _classes(source, self.pairs, self.answers[ACCURACY], seed)
+        figures = [_figure(name, values, seed) for name, values in self.values.items()]
+        for number, figure in enumerate(figures):
+            if (found := self.answers.get(figure.name)) is not None:
+                figures[number] = replace(figure, chance=found.chance, majority=found.majority)
         counts = {name: count for name, count in self.counts.items() if name}
         if metric in ("choice", "gsm8k"):
             counts = {UNANSWERED: self.counts[UNANSWERED]} | counts
-        return Result(source, metric, self.rows, figures, counts, dict(self.unread))
+        return Result(source, metric, self.rows, tuple(figures), counts, dict(self.unread), self.answers)
 
 
 def _count_of(reference: Reference, scored: Scored) -> str:
@@ -306,6 +342,38 @@ def _figure(name: str, values: Sequence[float], seed: int) -> Figure:
     if name != F1:
         return Figure(name, mean, *wilson(round(math.fsum(values)), len(values)))
     return Figure(name, mean, *bootstrap(values, seed=seed))
+
+
+# The figures' names in tables, by the metrics' names.
+_CLASS_FIGURES = {
+    agreement.ACCURACY: ACCURACY,
+    agreement.MACRO_F1: "macro F1",
+    agreement.KAPPA: "kappa",
+    agreement.WEIGHTED_KAPPA: "kappa (quadratic)",
+}
+
+
+def _classes(
+    source: str | None, pairs: Mapping[tuple[str, str], int], answers: Baselines, seed: int
+) -> Result:
+    names = answers.classes
+    index = {name: number for number, name in enumerate(names)}
+    numbered = {(index[gold], index[answer]): count for (gold, answer), count in pairs.items()}
+    measured = agreement.measure(numbered, len(names), ordered=agreement.is_ordered(names), seed=seed)
+    figures = []
+    for name, found in measured.items():
+        low, high = (found.low, found.high)
+        if name == agreement.ACCURACY:  # a share
+            low, high = wilson(answers.right, answers.rows)
+        if found.value is not None:
+            shown = _CLASS_FIGURES[name]
+            figures.append(Figure(shown, found.value, low, high, found.chance, found.majority))
+    confusion: dict[str, dict[str, int]] = {name: {} for name in names}
+    for (gold, answer), count in sorted(pairs.items(), key=lambda pair: [*map(index.get, pair[0])]):
+        confusion[gold][answer] = count
+    return Result(
+        source, "classes", answers.rows, tuple(figures), answers={ACCURACY: answers}, confusion=confusion
+    )
 
 
 def _loss(source: str | None, sums: Sequence[float], tokens: Sequence[int], seed: int) -> Result:

@@ -35,7 +35,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dataprep.core.errors import RowError
-from dataprep.core.io.unfinished import packed, scratch_database, unpacked
+from dataprep.core.io.tables.scratch import packed, scratch_database, unpacked
 from dataprep.teacher.journal.line import OUTCOMES, Outcome, outcome_of, sample_of
 
 _RANKS = {outcome: rank for rank, outcome in enumerate(OUTCOMES)}

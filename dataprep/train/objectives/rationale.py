@@ -24,6 +24,7 @@ from dataprep.train.objectives.rationale_data import (
     PairTaskEncoder,
     RationaleDataset,
     RationaleRows,
+    Task,
     TaskEncoder,
     encode_tasks,
     prefix_of,
@@ -33,6 +34,8 @@ from dataprep.train.objectives.rationale_data import (
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from dataprep.train.distributed import World
 
 # Generating takes much longer than computing a loss, so only some rows are answered.
 ANSWERED_ROWS, ANSWER_TOKENS = 200, 64
@@ -120,25 +123,40 @@ class RationaleObjective(Objective):
         """Return the sums of the parts that the batch contains."""
         return part_sums(list(self.weights), self.task_losses, model, tensors)
 
+    def figures(self) -> tuple[str, ...]:
+        """Return the share of exact answers, if evaluation rows have an answer."""
+        dataset = self.data.eval
+        return ("answer_exact_match",) if dataset is not None and self._questions(dataset) else ()
+
+    def measure(self, processes: World | None = None) -> dict[str, Any]:
+        """Return the share of exact answers among the first rows, and their number."""
+        student: Student = self.student
+        tasks = self._questions(self.data.eval)[:ANSWERED_ROWS]
+        if not tasks:
+            return {}
+        shard = processes.shard(tasks) if processes else tasks
+        texts = student.generate_samples([task.prompt for task in shard], ANSWER_TOKENS)
+        wanted = [student.decode_answer(task.target.tolist()) for task in shard]
+        # Surrounding whitespace does not make an answer wrong.
+        exact = sum(text.strip() == target.strip() for text, target in zip(texts, wanted, strict=True))
+        total = processes.total({"exact": exact})["exact"] if processes else exact
+        return {"answer_exact_match": total / len(tasks), "answers": len(tasks)}
+
     def results(self) -> dict[str, Any]:
         """Return a sample answer, and the share of exact answers."""
         evaluates = self.data.eval is not None
-        dataset: RationaleDataset = self.data.eval if evaluates else self.data.train
-        tasks = [task for row in dataset.items for task in row if dataset.parts[task.part] == ANSWER]
-        tasks = tasks[: ANSWERED_ROWS if evaluates else 1]
+        # Of the evaluation rows if there are any: a student can have memorised training rows.
+        tasks = self._questions(self.data.eval if evaluates else self.data.train)
         if not tasks:
             return {}
-        student: Student = self.student
-        # Surrounding whitespace does not make an answer wrong.
-        texts = student.generate_samples([task.prompt for task in tasks], ANSWER_TOKENS)
-        answers = [text.strip() for text in texts]
-        prompt = student.tokenizer.decode(tasks[0].prompt.tolist())
-        results: dict[str, Any] = {"sample": {"prompt": prompt, "answer": answers[0]}}
-        if evaluates:
-            wanted = [student.decode_answer(task.target.tolist()).strip() for task in tasks]
-            exact = sum(answer == target for answer, target in zip(answers, wanted, strict=True))
-            results["metrics"] = {"answer_exact_match": exact / len(tasks), "answers": len(tasks)}
-        return results
+        prompt = tasks[0].prompt
+        answer = self.student.generate_samples([prompt], ANSWER_TOKENS)[0].strip()
+        sample = {"prompt": self.student.tokenizer.decode(prompt.tolist()), "answer": answer}
+        return {"sample": sample} | ({"metrics": self.measure()} if evaluates else {})
+
+    def _questions(self, dataset: RationaleDataset) -> list[Task]:
+        """Return the tasks that ask for an answer."""
+        return [task for row in dataset.items for task in row if dataset.parts[task.part] == ANSWER]
 
     def facts(self) -> dict[str, Any]:
         """Return what became of the rows, for each part of the loss."""

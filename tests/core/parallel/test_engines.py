@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 
 import dataprep
+from dataprep import write_rows
 from dataprep.core.errors import MissingDependencyError, UsageError
 from dataprep.core.parallel import Inline, Processes, backend_for, current, engine
 from tests.test_public_names import loaded_after
@@ -72,3 +73,13 @@ with engine(workers=2):
     assert list(exchange(lambda _: [1], lambda *_: 2, [0], 1, backend=backend_for(1))) == [(0, 2)]
 """
     assert "ray" not in loaded_after(code)
+
+
+def test_the_address_of_a_server_of_jobs_is_no_cluster(run, tmp_path):
+    """`ray job submit` reads it from the same variable."""
+    write_rows([{"question": "1 + 1?", "answer": "2\n#### 2"}], str(tmp_path / "rows.jsonl"))
+    done = run(
+        "convert", "gsm8k", "rows.jsonl", "-o", "chat.jsonl", env={"RAY_ADDRESS": "http://127.0.0.1:1"}
+    )
+    assert done.code == 0
+    assert "RAY_ADDRESS names a server of jobs, no cluster; runs on this machine" in done.err

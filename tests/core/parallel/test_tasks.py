@@ -82,6 +82,14 @@ def test_results_come_as_they_are_completed():
     assert order.index(1) > 25  # the others passed it
 
 
+def test_results_ahead_of_an_unfinished_task_are_bounded():
+    """Who wants them in order holds them."""
+    waits = ((number, 0.5 if number == 2 else 0) for number in range(40))
+    order = [number for number, _ in run(works.delayed, waits, backend=Processes(2), ahead=8)]
+    assert sorted(order) == [*range(40)]
+    assert max(order[: order.index(2)]) == 9  # two before it, and seven behind
+
+
 def test_the_window_bounds_the_tasks_that_are_begun():
     """Tasks are read only when they can be begun."""
     begun = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import unquote
 
-from dataprep.core.errors import FileError
+from dataprep.core.errors import FileError, UsageError
 from dataprep.core.io.stores.base import Stat, changed, exists, no_object, replaced
 from dataprep.core.io.unfinished import new_file, replacing
 from dataprep.core.urls import joined
@@ -59,7 +59,7 @@ class LocalStore:
                     except FileExistsError:
                         raise exists(url) from None
             else:
-                with _locked(path.parent):
+                with locked(path.parent):
                     if match is not None and (not path.exists() or _stat_of(path.stat()).etag != match):
                         raise replaced(url)
                     with replacing(path) as file:
@@ -86,6 +86,8 @@ def _path_of(url: str) -> Path:
     if not url.startswith("file://"):
         return Path(url)
     rest = url.removeprefix("file://").removeprefix("localhost")
+    if not rest.startswith("/"):
+        raise UsageError(f"{url}: expected file:///PATH, of this machine, with three slashes")
     return Path(unquote(rest))
 
 
@@ -100,7 +102,7 @@ def _write(file: IO[bytes], data: bytes) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep other conditional writes into a folder waiting, where the file system has locks."""
     try:
         import fcntl

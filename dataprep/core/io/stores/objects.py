@@ -100,7 +100,8 @@ class ObjectStore(Unsendable):
         """Yield URL, size and etag of each object below a folder."""
         import obstore
 
-        scheme, bucket, key = split_url(prefix)
+        _, bucket, key = split_url(prefix)
+        scheme = prefix.partition("://")[0]  # as it was typed: `S3` too
         with self._translated(prefix):
             for objects in obstore.list(self._client, key.strip("/") or None):
                 for found in objects:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from dataprep.core.errors import RowError
 from dataprep.core.records import describe
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+from dataprep.evaluate.metrics.agreement import NUMBER, is_ordered, metrics_of_pairs
 
 # Largest distance from 1 of a sum of probabilities; they may have been rounded.
 TOLERANCE = 0.02
 MOST_CLASSES = 1000
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,7 @@ def name_of(value: Any) -> str:
     ['good', '5', '5', '5', 'true']
     """
     if type(value) is str:
-        return _shortest(float(value)) if _NUMBER.fullmatch(value) else value
+        return _shortest(float(value)) if NUMBER.fullmatch(value) else value
     # Before numbers: True is an int in Python.
     if type(value) is bool:
         return str(value).lower()
@@ -70,7 +65,7 @@ class Classes:
     @property
     def ordered(self) -> bool:
         """True if all classes are numbers, so that errors have a size."""
-        return all(_NUMBER.fullmatch(name) for name in self.names)
+        return is_ordered(self.names)
 
     def index(self, gold: str | float) -> int:
         """Return the index of a label's class, or of the class nearest to a score."""
@@ -185,47 +180,17 @@ def _check_alike(names: Iterable[str]) -> None:
         )
 
 
-def confusion(gold: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Return counts by gold class (rows) and predicted class (columns)."""
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    # add.at, since plain indexing would count equal pairs once.
-    np.add.at(counts, (np.asarray(gold, dtype=np.int64), np.asarray(predicted, dtype=np.int64)), 1)
-    return counts
+def pairs_of(gold: Iterable[int], predicted: Iterable[int]) -> Counter[tuple[int, int]]:
+    """Return how often each pair of gold class and predicted class occurs, by their indices."""
+    return Counter(zip(map(int, gold), map(int, predicted), strict=True))
 
 
-def accuracy(counts: NDArray[np.int64]) -> float:
-    """Return the share of correct predictions."""
-    return float(np.trace(counts) / counts.sum())
-
-
-def macro_f1(counts: NDArray[np.int64]) -> float:
-    """Return the mean F1 of the classes that occur."""
-    both = counts.sum(axis=0) + counts.sum(axis=1)
-    # A class that occurs nowhere has no F1: counting it as 0 would punish long lists of classes.
-    occur = both > 0
-    return float(np.mean(2 * np.diag(counts)[occur] / both[occur]))
-
-
-def quadratic_weighted_kappa(counts: NDArray[np.int64]) -> float | None:
-    """Return the agreement beyond chance; an error of k classes counts k².
-
-    1 is full agreement, 0 is chance. `None` if chance cannot disagree: all rows have one class and are
-    predicted as it.
-    """
-    classes = np.arange(len(counts))
-    weights = (classes[:, None] - classes) ** 2
-    chance = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
-    expected = float((weights * chance).sum())
-    return 1 - float((weights * counts).sum()) / expected if expected else None
-
-
-def metrics_of(gold: ArrayLike, predicted: ArrayLike, classes: Classes) -> dict[str, float | int | None]:
-    """Return all metrics by name; kappa only for ordered classes."""
-    counts = confusion(gold, predicted, len(classes.names))
-    metrics: dict[str, float | int | None] = {"rows": int(counts.sum())}
-    if not counts.sum():
-        return metrics
-    metrics |= {"accuracy": accuracy(counts), "macro_f1": macro_f1(counts)}
-    if classes.ordered:
-        metrics["quadratic_weighted_kappa"] = quadratic_weighted_kappa(counts)
+def metrics_of(
+    gold: Iterable[int], predicted: Iterable[int], classes: Classes
+) -> dict[str, float | int | None]:
+    """Return all metrics by name: for ordered classes the weighted kappa, for others Cohen's."""
+    pairs = pairs_of(gold, predicted)
+    metrics: dict[str, float | int | None] = {"rows": pairs.total()}
+    if pairs:
+        metrics |= metrics_of_pairs(pairs, len(classes.names), ordered=classes.ordered)
     return metrics

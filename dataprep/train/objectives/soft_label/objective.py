@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from dataprep.answers.baselines import baselines_of
 from dataprep.core.errors import InputError, Location, RowError, UsageError
 from dataprep.core.ledger import Ledger
 from dataprep.train.objective import (
@@ -39,6 +40,8 @@ from dataprep.train.objectives.soft_label.rows import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from dataprep.train.distributed import World
+
 # Tensors of a batch that the model does not read.
 _TARGETS = ("gold", "teacher", "has_teacher")
 # Not --batch-size: without gradients, more rows fit into memory.
@@ -47,6 +50,8 @@ _MEASURED_AT_ONCE = 64
 
 class SoftLabelObjective(Objective):
     """Both parts of the loss, each summed over the rows that have it."""
+
+    measures_quickly = True
 
     def __init__(self, student: Any, data: TrainData, context: TrainContext) -> None:
         super().__init__(student, data, context)
@@ -114,21 +119,49 @@ class SoftLabelObjective(Objective):
         gold = functional.cross_entropy(logits, tensors["gold"], ignore_index=NO_GOLD, reduction="sum")
         return {SOFT: soft, GOLD: gold}
 
-    @torch.no_grad()
-    def results(self) -> dict[str, Any]:
-        """Return metrics over the evaluation rows that have a gold label."""
+    def figures(self) -> tuple[str, ...]:
+        """Return the metrics of the classes, if evaluation rows have a gold label."""
         dataset: JudgedDataset | None = self.data.eval
-        if dataset is None:
-            return {}
+        if dataset is None or not bool((dataset.gold != NO_GOLD).any()):
+            return ()
+        return tuple(name for name in metrics_of([0], [0], self.student.classes) if name != "rows")
+
+    def measure(self, processes: World | None = None) -> dict[str, Any]:
+        """Return metrics over the evaluation rows that have a gold label."""
+        gold, predicted = self._answers(processes)
+        return dict(metrics_of(gold, predicted, self.student.classes))
+
+    @torch.no_grad()
+    def _answers(self, processes: World | None = None) -> tuple[list[int], list[int]]:
+        """Return the gold classes of the evaluation rows that have one, and the predicted classes."""
+        dataset: JudgedDataset = self.data.eval
         model = self.student.model.eval()
         device = next(model.parameters()).device
         labelled = (dataset.gold != NO_GOLD).nonzero().flatten().tolist()
+        shard = processes.shard(labelled) if processes else labelled
         predicted: list[int] = []
-        for start in range(0, len(labelled), _MEASURED_AT_ONCE):
-            tensors = dataset.batch(labelled[start : start + _MEASURED_AT_ONCE]).tensors
+        for start in range(0, len(shard), _MEASURED_AT_ONCE):
+            tensors = dataset.batch(shard[start : start + _MEASURED_AT_ONCE]).tensors
             inputs = {name: tensor.to(device) for name, tensor in tensors.items() if name not in _TARGETS}
             predicted += logits_of(model, inputs).argmax(-1).tolist()
-        return {"metrics": metrics_of(dataset.gold[labelled].numpy(), predicted, self.student.classes)}
+        if processes:
+            predicted = [number for part in processes.gather(predicted) for number in part]
+        return dataset.gold[labelled].tolist(), predicted
+
+    def results(self) -> dict[str, Any]:
+        """Return the metrics over the evaluation rows, if there are any, and what no skill reaches."""
+        if self.data.eval is None:
+            return {}
+        gold, predicted = self._answers()
+        results: dict[str, Any] = {"metrics": metrics_of(gold, predicted, self.student.classes)}
+        if not gold:
+            return results
+        baselines = baselines_of(gold, predicted, self.student.classes.names)
+        sentences = [baselines.collapse("predictions"), baselines.below()]
+        warnings = [f"accuracy: {sentence}" for sentence in sentences if sentence]
+        for warning in warnings:
+            self.context.log(f"warning: {warning}")
+        return results | {"baselines": baselines.to_json()} | ({"warnings": warnings} if warnings else {})
 
     def facts(self) -> dict[str, Any]:
         """Return the teacher's weight that was used."""

@@ -1,0 +1,60 @@
+"""Run experiments on real models and write ``docs/results.md``: ``python -m benchmarks.results [NAME…]``.
+
+Needs ``DATAPREP_REAL_DATA`` and ``DATAPREP_REAL_MODELS``. Figures are kept in ``.results/figures``: a run
+that was stopped measures only what is missing there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.results.choices import choices
+from benchmarks.results.keeping import Bench
+
+EXPERIMENTS = {
+    "choices": ("CommonsenseQA by likelihood", choices),
+}
+PACKAGES = ("torch", "transformers", "peft", "torchao", "scikit-learn", "numpy")
+
+
+def main() -> None:
+    """Run the named experiments, or all, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*EXPERIMENTS, []], help="default: all")
+    parser.add_argument("--folder", type=Path, default=Path(".results"), help="for runs and figures")
+    parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
+    arguments = parser.parse_args()
+    data, models = (_folder(f"DATAPREP_REAL_{name}") for name in ("DATA", "MODELS"))
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    sections = []
+    for name in arguments.names or EXPERIMENTS:
+        title, experiment = EXPERIMENTS[name]
+        bench = Bench(arguments.folder.absolute(), data, models)
+        text = experiment(bench)
+        commands = "\n".join(bench.commands)
+        sections.append(f"## {title}\n\n{text}\n\n```bash\n{commands}\n```\n")
+    used = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    head = f"Python {platform.python_version()}, {used}; {os.cpu_count()} processors."
+    arguments.page.write_text("\n".join([INTRODUCTION, head + "\n", *sections]), encoding="utf-8")
+
+
+def _folder(variable: str) -> Path:
+    path = Path(os.environ.get(variable, "")).absolute()
+    if not os.environ.get(variable) or not path.is_dir():
+        sys.exit(f"set {variable} to a folder; found {os.environ.get(variable)!r}")
+    return path
+
+
+INTRODUCTION = """# Results on real models
+
+`make results` runs these experiments and writes this page.
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""SmolLM2 on CommonsenseQA before and after training, by the likelihood of the choices."""
+
+from __future__ import annotations
+
+from benchmarks.results.keeping import Bench, Figures, share, table
+
+ROWS = 1500
+# One epoch, in batches of 16 rows; the rates are those of the first trial.
+RUNS = {
+    "full": ("--learning-rate", "2e-5"),
+    "LoRA": ("--lora", "16", "--learning-rate", "5e-4"),
+}
+
+
+def choices(bench: Bench) -> str:
+    """Return the section of the page."""
+    model, source = bench.models / "smollm2-135m-instruct", bench.data / "commonsense_qa"
+    wording = ("--answer-style", "text", "--with-id")
+    train, dev = bench.folder / "csqa-train.jsonl", bench.folder / "csqa-dev.jsonl"
+    names = (("train_rand_split.jsonl", train), ("dev_rand_split.jsonl", dev))
+    for name, made in names:
+        sample = ("--sample", str(ROWS)) if made is train else ()
+        words = (source / name, *wording, *sample, "-o", made.name)
+        bench.once(f"choices/{made.stem}", bench.command("convert", "commonsense_qa", *words))
+    found: dict[str, Figures] = {}
+    measure = ("evaluate", "--by", "likelihood", "--batch-size", "16")
+    found["before"] = bench.once("choices/before", bench.command(*measure, model, dev.name))
+    trained: dict[str, Figures] = {}
+    for name, options in RUNS.items():
+        run = f"csqa-{name.lower()}"
+        words = ("--epochs", "1", "--batch-size", "16", "--seed", "1", *options, "-o", run, "--resume")
+        trained[name] = bench.once(
+            f"choices/train-{name}", bench.command("train", train.name, "--model", model, *words)
+        )
+        found[f"after, {name}"] = bench.once(f"choices/after-{name}", bench.command(*measure, run, dev.name))
+    rows = []
+    for name, summary in found.items():
+        result = summary["results"][0]
+        rows.append([name, *(share(figure) for figure in result["figures"].values())])
+    header = ["SmolLM2-135M-Instruct", *found["before"]["results"][0]["figures"]]
+    return table(header, rows)

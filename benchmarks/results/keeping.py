@@ -1,0 +1,83 @@
+"""Keep the figures of an experiment, so that a run that was stopped continues."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+Figures = dict[str, Any]
+
+
+@dataclass
+class Bench:
+    """The folder of the experiments, and the commands that the present one has run.
+
+    Attributes:
+        folder: where runs and figures are kept; a figure that is there is not measured again.
+        data: the published sets.
+        models: real models: ``smollm2-135m-instruct`` and ``all-minilm-l6-v2``.
+        commands: what a user types for the present experiment.
+    """
+
+    folder: Path
+    data: Path
+    models: Path
+    commands: list[str] = field(default_factory=list)
+
+    def once(self, name: str, measure: Callable[[], Figures]) -> Figures:
+        """Return figures by name; measure them if no earlier run has."""
+        path = self.folder / "figures" / f"{name}.json"
+        if path.is_file():
+            known: Figures = orjson.loads(path.read_bytes())
+            return known
+        print(f"{time.strftime('%H:%M:%S')} {name} …", flush=True)
+        begin = time.perf_counter()
+        found = measure()
+        found |= {"seconds": round(time.perf_counter() - begin, 1)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".partial")
+        unfinished.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+        unfinished.replace(path)
+        return found
+
+    def command(self, *words: str | Path | float) -> Callable[[], Figures]:
+        """Show a command on the page; return what runs it in the folder, and returns its summary."""
+        text = [str(word) for word in words]
+        shown = shlex.join(["dataprep", *text])
+        self.commands.append(shown.replace(str(self.data), "data").replace(str(self.models), "models"))
+
+        def run() -> Figures:
+            done = subprocess.run(
+                [sys.executable, "-m", "dataprep", *text, "--json"],
+                cwd=self.folder,
+                env=os.environ | {"HF_HUB_OFFLINE": "1"},
+                stdout=subprocess.PIPE,
+                check=False,
+            )
+            if done.returncode:
+                sys.exit(f"failed with {done.returncode}: {shown}")
+            summary: Figures = json.loads(done.stdout.splitlines()[-1])
+            return summary
+
+        return run
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table, whose first column is text."""
+    lines = [f"| {' | '.join(header)} |", f"| --- |{' ---: |' * (len(header) - 1)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+
+
+def share(figure: Figures) -> str:
+    """Return a share with its interval, in per cent."""
+    return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"

@@ -1,0 +1,1 @@
+"""Read the directories of training runs, and compare the runs."""

@@ -1,0 +1,198 @@
+"""Put runs side by side: the options and data that differ, steps, losses, figures, speed and memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from dataprep.core.errors import UsageError
+from dataprep.inspect.runs.reading import Run, read_run
+
+# Options about how a run is shown and saved. They change nothing that is compared.
+_NOT_COMPARED = ("save_every", "keep", "keep_checkpoints", "tensorboard")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A fact about every run.
+
+    Attributes:
+        part: what it is about, such as `options` or `losses`.
+        name: its name.
+        values: the value for each run, as JSON has it; ``None`` where a run has none.
+    """
+
+    part: str
+    name: str
+    values: tuple[Any, ...]
+
+    @property
+    def differs(self) -> bool:
+        """True if not all runs have the same value."""
+        return any(value != self.values[0] for value in self.values[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class RunComparison:
+    """Runs side by side.
+
+    Attributes:
+        runs: the runs, in the order in which they were given.
+        names: the shortest ends of their paths that tell them apart.
+        lines: the facts, of options only those that differ.
+    """
+
+    runs: list[Run]
+    names: list[str]
+    lines: list[Line]
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each run that is not finished, and for what makes figures incomparable."""
+        warnings = [
+            f"{run.path}: {run.state}" + (f": {run.problem}" if run.problem else "")
+            for run in self.runs
+            if run.state != "finished"
+        ]
+        objectives = {run.objective for run in self.runs if run.objective}
+        if len(objectives) > 1:
+            named = ", ".join(sorted(objectives))
+            warnings.append(f"the runs have different objectives ({named}): their losses are not comparable")
+        for part in ("eval", "tokenizer"):
+            if any(line.differs for line in self.lines if line.part == "data" and line.name == part):
+                what = "evaluation rows" if part == "eval" else "tokenizers"
+                warnings.append(f"the runs have different {what}: their evaluation losses are not comparable")
+        return warnings
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield a flat row for each run."""
+        for number, run in enumerate(self.runs):
+            cells = {
+                line.name if line.part in ("", "run") else f"{line.part}: {line.name}": line.values[number]
+                for line in self.lines
+            }
+            yield {"run": run.path, **cells}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparison as a JSON object."""
+        runs = []
+        for number, run in enumerate(self.runs):
+            parts: dict[str, dict[str, Any]] = {}
+            for line in self.lines:
+                parts.setdefault(line.part, {})[line.name] = line.values[number]
+            runs.append({"path": run.path, "problem": run.problem, **parts})
+        return {"command": "compare", "runs": runs, "warnings": self.warnings()}
+
+
+def compare_runs(paths: Sequence[str | Path]) -> RunComparison:
+    """Put runs of `train` side by side, also runs in progress and runs of different objectives.
+
+    Args:
+        paths: the directories of the runs.
+
+    Raises:
+        UsageError: there are no paths, one is given twice, or is no directory.
+        FileError: a directory is no run.
+    """
+    given = [str(path) for path in paths]
+    if not given:
+        raise UsageError("there is nothing to compare: give the directories of runs")
+    if repeated := [path for path in given if given.count(path) > 1]:
+        raise UsageError(f"{repeated[0]} is given twice")
+    runs = [read_run(path) for path in given]
+    return RunComparison(runs, _short(given), [*_lines(runs)])
+
+
+def _short(paths: Sequence[str]) -> list[str]:
+    """Return the shortest ends of paths that are different."""
+    parts = [PurePath(path).parts for path in paths]
+    for length in range(1, max(map(len, parts))):
+        names = ["/".join(each[-length:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(paths)
+
+
+def _lines(runs: Sequence[Run]) -> Iterator[Line]:
+    yield Line("run", "state", tuple(run.state for run in runs))
+    yield Line("run", "objective", tuple(run.objective for run in runs))
+    yield Line("run", "dataprep", tuple(run.facts.get("dataprep") for run in runs))
+    keys = dict.fromkeys(key for run in runs for key in run.options)
+    for key in keys:
+        line = Line("options", key, tuple(_plain(run.options.get(key)) for run in runs))
+        if key not in (*_NOT_COMPARED, "data", "eval", "rejects") and line.differs:
+            yield line
+    for name in ("train", "eval"):
+        yield from _if_any("data", name, [_files(run, name) for run in runs])
+        for fact in ("rows", "tokens"):
+            yield from _if_any("data", f"{name} {fact}", [_count(run, fact, name) for run in runs])
+    tokenizers = [_nested(run.facts, "tokenizer", "fingerprint") for run in runs]
+    yield from _if_any("data", "tokenizer", [name and str(name)[:12] for name in tokenizers])
+    for name in ("model", "class", "parameters"):
+        yield from _if_any("model", name, [_plain(run.facts.get(name)) for run in runs])
+    yield from _of_training(runs)
+
+
+def _of_training(runs: Sequence[Run]) -> Iterator[Line]:
+    last = [run.steps[-1] if run.steps else {} for run in runs]
+    yield Line("training", "steps", tuple(line.get("step", 0) for line in last))
+    yield from _if_any("training", "steps planned", [line.get("steps") for line in last])
+    yield from _if_any("training", "kept step", [run.kept_step for run in runs])
+    yield Line("training", "tokens", tuple(sum(line["tokens"] for line in run.steps) for run in runs))
+    yield Line("training", "seconds", tuple(sum(line["seconds"] for line in run.steps) for run in runs))
+    yield Line("training", "tokens a second", tuple(run.tokens_per_second for run in runs))
+    yield from _if_any("training", "share of the device's peak", [run.mfu for run in runs])
+    memory = [max((line.get("memory_mb") or 0 for line in run.steps), default=0) for run in runs]
+    yield Line("training", "peak memory in MB", tuple(value or None for value in memory))
+    yield Line(
+        "losses", "training, first", tuple(run.steps[0]["loss"] if run.steps else None for run in runs)
+    )
+    yield Line("losses", "training, last", tuple(line.get("loss") for line in last))
+    measured = [[line["eval_loss"] for line in run.evaluations] for run in runs]
+    yield from _if_any("losses", "evaluation, before", [found[0] if found else None for found in measured])
+    yield from _if_any("losses", "evaluation, after", [run.after.get("eval_loss") for run in runs])
+    yield from _if_any("losses", "evaluation, best", [min(found[1:], default=None) for found in measured])
+    figures = [run.figures() for run in runs]
+    for name in dict.fromkeys(name for found in figures for name in found):
+        for number, when in enumerate(("before", "after")):
+            values = [found.get(name, (None, None))[number] for found in figures]
+            yield from _if_any("figures", f"{name}, {when}", values)
+    for name in ("majority", "chance"):
+        yield from _if_any("figures", name, [_nested(run.results, "baselines", name) for run in runs])
+
+
+def _if_any(part: str, name: str, values: Sequence[Any]) -> Iterator[Line]:
+    if any(value is not None for value in values):
+        yield Line(part, name, tuple(values))
+
+
+def _nested(values: Mapping[str, Any], *names: str) -> Any:
+    for name in names:
+        inner = values.get(name)
+        if not isinstance(inner, Mapping):
+            return inner if name == names[-1] else None
+        values = inner
+    return None
+
+
+def _count(run: Run, fact: str, part: str) -> Any:
+    counts = run.facts.get(fact)
+    return counts.get(part) if isinstance(counts, Mapping) else None
+
+
+def _files(run: Run, part: str) -> str | None:
+    """Return names of files, each with the beginning of its SHA-256, by which equal data are known."""
+    data = run.facts.get("data")
+    found = data.get(part) if isinstance(data, Mapping) else None
+    if not isinstance(found, list):
+        return None
+    return ", ".join(
+        f"{file.get('name')} ({str(file.get('sha256'))[:8]})" for file in found if isinstance(file, dict)
+    )
+
+
+def _plain(value: Any) -> Any:
+    # A list would be no cell of a table.
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

@@ -1,0 +1,190 @@
+"""Read a run's directory as far as it is there: a run can be finished, in progress, or have ended early."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from dataprep.core.errors import FileError, UsageError, first_line
+from dataprep.core.io import check_local, printable
+from dataprep.core.options import to_config
+from dataprep.train.options import TrainOptions
+from dataprep.train.run_dir import FACTS, METRICS, OPTIONS, RESULTS
+
+State = Literal["finished", "in progress", "not finished", "damaged"]
+# Entries of a line of metrics that are no figures of an evaluation.
+_NO_FIGURES = ("step", "steps", "rows")
+
+
+@dataclass(slots=True)
+class Run:
+    """A run, with everything that its directory says.
+
+    Attributes:
+        path: the directory, as it was given.
+        state: `not finished` if no process works on it and it has no results.
+        problem: what is wrong with its files; empty if nothing is.
+        options: the options by their key, defaults included.
+        facts: facts about data and model.
+        steps: the lines of metrics of its steps.
+        evaluations: the lines of metrics of its evaluations.
+        results: the results of a finished run.
+    """
+
+    path: str
+    state: State = "finished"
+    problem: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def objective(self) -> str | None:
+        """The name of the objective; of a run of an earlier version, what its records show."""
+        facts, chosen = self.facts, self.options.get("objective")
+        if "objective" in facts:
+            return str(facts["objective"])
+        if chosen not in (None, "auto"):
+            return str(chosen)
+        return "soft-label" if "classes" in facts else "rationale" if "parts" in facts else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of all steps by their time; evaluations and checkpoints do not count."""
+        seconds = sum(line["seconds"] for line in self.steps)
+        return sum(line["tokens"] for line in self.steps) / seconds if seconds else None
+
+    @property
+    def mfu(self) -> float | None:
+        """The mean share of the device's peak of the steps, weighted by their time, where it was measured."""
+        pairs = [(line["mfu"], line["seconds"]) for line in self.steps if line.get("mfu") is not None]
+        seconds = sum(weight for _, weight in pairs)
+        return sum(share * weight for share, weight in pairs) / seconds if seconds else None
+
+    @property
+    def kept_step(self) -> int | None:
+        """The step that ``--keep-best`` kept, so far; ``None`` without it."""
+        best = self.evaluations[-1].get("best") if self.evaluations else None
+        return best.get("step") if isinstance(best, dict) else None
+
+    @property
+    def after(self) -> dict[str, Any]:
+        """The evaluation of the student that is saved, or would be now; empty if none followed the first."""
+        by_step = {line["step"]: line for line in self.evaluations[1:]}
+        return by_step.get(self.kept_step, self.evaluations[-1]) if by_step else {}
+
+    def figures(self) -> dict[str, tuple[float | None, float | None]]:
+        """Return the figures before and after the training by name; ``None`` where they were not measured."""
+        first = _figures(self.evaluations[0]) if self.evaluations else {}
+        # A finished run measures the saved student once more.
+        last = _figures(self.after) | _figures(self.results.get("metrics") or {})
+        return {name: (first.get(name), last.get(name)) for name in dict.fromkeys((*first, *last))}
+
+
+def _figures(line: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in line.items()
+        if type(value) in (int, float) and name not in _NO_FIGURES and not name.startswith("eval_loss")
+    }
+
+
+def read_run(path: str) -> Run:
+    """Return a run; what is damaged is said in its `problem`.
+
+    Raises:
+        UsageError: the path is a URL, or no directory.
+        FileError: the directory is no run of `train`, or cannot be read.
+    """
+    check_local(path, "a run to compare")
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UsageError(f"{path}: expected the directory of a run, as `dataprep train -o DIR` makes it")
+    if not any((folder / name).exists() for name in (OPTIONS, FACTS, METRICS)):
+        raise FileError(path, f"not a run: it has no {OPTIONS}; expected what `dataprep train -o DIR` made")
+    run, problems = Run(printable(path)), list[str]()
+    given = _document(folder / OPTIONS, tomllib.loads, problems)
+    run.options = to_config(TrainOptions()) | (given or {})
+    run.facts = _document(folder / FACTS, orjson.loads, problems) or {}
+    for line in _metrics(folder / METRICS, problems):
+        (run.steps if "loss" in line else run.evaluations).append(line)
+    document = _document(folder / RESULTS, orjson.loads, problems, required=False)
+    results = (document or {}).get("results")
+    run.results = results if isinstance(results, dict) else {}
+    if _is_locked(folder):
+        run.state = "in progress"
+    elif problems:
+        run.state = "damaged"
+    elif not run.results:
+        run.state = "not finished"
+    run.problem = "; ".join(problems)
+    return run
+
+
+def _document(
+    path: Path, parse: Callable[[str], Any], problems: list[str], *, required: bool = True
+) -> dict[str, Any] | None:
+    try:
+        document = parse(path.read_text("utf-8"))
+    except FileNotFoundError:
+        # A run in progress writes its facts after it has read its rows.
+        if required and path.name == OPTIONS:
+            problems.append(f"{path.name} is missing")
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        problems.append(f"{path.name} cannot be read: {first_line(error)}")
+        return None
+    if not isinstance(document, dict):
+        problems.append(f"{path.name} has no object")
+        return None
+    return document
+
+
+def _metrics(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        problems.append(f"{path.name} cannot be read: {error.strerror}")
+        return
+    # Text behind the last newline is a line that a run in progress is writing.
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            found = orjson.loads(line)
+            names = ("step", "tokens", "seconds") if "loss" in found else ("step", "eval_loss")
+            if any(type(found[name]) not in (int, float) for name in names):
+                raise ValueError
+            yield found
+        except (ValueError, TypeError, LookupError):
+            problems.append(f"{path.name}:{number} is no line of metrics")
+            return
+
+
+def _is_locked(folder: Path) -> bool:
+    """Return whether a process trains in a directory, which it locks for that time."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return False
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        # Released at once: a run that starts at this moment would find the directory locked.
+        fcntl.flock(directory, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        with suppress(OSError):
+            os.close(directory)
+    return False

@@ -1,0 +1,202 @@
+"""`evaluate` of classifiers and of predicted classes: the figures of training, whoever computes them."""
+
+import json
+
+import pytest
+import torch
+
+from dataprep import evaluate_classes, evaluate_file, predict_files, read_rows
+from dataprep.core.errors import InputError, UsageError
+from dataprep.evaluate.settings import Settings
+from dataprep.train.options import TrainOptions
+from dataprep.train.run import train
+from tests.helpers import write_jsonl
+
+WORDS = ("bad", "fair", "good")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks this small are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def judged(count, seed=7):
+    """Rows whose first word is mostly their label, which is a number."""
+    return [
+        {
+            "id": n,
+            "source": "ab"[n % 2],
+            "answer": f"{WORDS[n % 3]} work {n}",
+            "grade": (n + (n % seed == 0)) % 3,
+        }
+        for n in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with a label of its own name, its evaluation rows, and what it reported."""
+    folder = tmp_path_factory.mktemp("scorer")
+    data = write_jsonl(folder / "train.jsonl", judged(60))
+    held = write_jsonl(
+        folder / "held.jsonl", [*judged(40, 5), {"answer": "unlabelled", "grade": None, "probs": [1, 0, 0]}]
+    )
+    options = TrainOptions(
+        fields=("answer",), label="grade", steps=60, batch_size=16, save_every=0, precision="float32"
+    )
+    return train(data, held, folder / "run", options=options), held
+
+
+def values(result):
+    """A result's figures by name."""
+    return {figure.name: figure.value for figure in result.figures}
+
+
+def test_a_student_has_the_figures_that_training_printed(trained, tmp_path):
+    """The same rows, label and text give the same figures; rows without a label are dropped."""
+    run, held = trained
+    done = evaluate_classes(held, model=run.path, output=tmp_path / "scored.jsonl")
+    assert done.ledger.to_json() == {"in": 41, "out": 40, "dropped": {"no label": 1}, "failed": {}}
+    result = done.results[-1]
+    assert (result.source, result.metric, result.rows) == ("all", "classes", 40)
+    reported = run.results["metrics"]
+    assert values(result) == {
+        "accuracy": reported["accuracy"],
+        "macro F1": reported["macro_f1"],
+        "kappa (quadratic)": reported["quadratic_weighted_kappa"],
+    }
+    assert run.results["baselines"] == result.answers["accuracy"].to_json()
+    assert [each.source for each in done.results] == ["a", "b", "all"]
+    rows = [row for _, row in read_rows(str(tmp_path / "scored.jsonl"))]
+    assert rows[0]["question"] == "bad work 0"
+    assert (rows[0]["gold"], list(rows[0]["probs"])) == (["1"], ["0", "1", "2"])
+    assert sum(sum(counts.values()) for counts in result.confusion.values()) == 40
+
+
+def test_predictions_have_the_same_figures(trained, tmp_path):
+    """What `predict` writes gives the figures of the model, from rows and from tables."""
+    run, held = trained
+    expected = evaluate_classes(held, model=run.path)
+    labelled = write_jsonl(tmp_path / "labelled.jsonl", judged(40, 5))
+    for name in ("predicted.jsonl", "predicted.csv"):
+        predict_files(run.path, [labelled], tmp_path / name)
+        done = evaluate_classes(labelled, predictions=tmp_path / name, settings=Settings(label="grade"))
+        assert [values(each) for each in done.results] == [values(each) for each in expected.results]
+        assert done.results[-1].figures == expected.results[-1].figures, "intervals too"
+    scored = tmp_path / "scored.jsonl"
+    evaluate_classes(labelled, model=run.path, output=scored)
+    again = evaluate_classes(labelled, predictions=scored, settings=Settings(label="grade"))
+    assert again.results == expected.results
+
+
+def test_the_command_measures_whatever_it_is_given(run, trained, tmp_path):
+    """A classifier and rows with labels are recognised; the table has intervals, chance and majority."""
+    student, held = trained
+    done = run("evaluate", student.path, held)
+    assert done.code == 0, done.err
+    lines = [" ".join(line.split()) for line in done.out.decode().splitlines()]
+    assert lines[0] == "source metric rows figure value 95 % interval chance majority"
+    accuracy = student.results["metrics"]["accuracy"]
+    assert any(
+        line.startswith(f"all classes 40 accuracy {accuracy:.2%} ".replace("%", " %")) for line in lines
+    )
+    assert "gold \\ predicted 0 1 2 all" in lines
+    assert "33.33 %" in done.out.decode()
+    write_jsonl(tmp_path / "given.jsonl", [{"id": n, "prediction": n % 3} for n in range(6)])
+    write_jsonl(tmp_path / "rows.jsonl", [{"id": n, "label": n % 3} for n in range(6)])
+    report = json.loads(run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--json").out)
+    assert report["results"][0]["figures"]["accuracy"]["value"] == 1
+    assert report["results"][0]["confusion"] == {"0": {"0": 2}, "1": {"1": 2}, "2": {"2": 2}}
+
+
+def test_a_student_that_names_one_class_is_said_to(run, tmp_path):
+    """Table, JSON and warnings say that the figure is the majority's, and which class is named."""
+    write_jsonl(tmp_path / "rows.jsonl", [{"id": n, "label": "ab"[n % 2]} for n in range(40)])
+    write_jsonl(tmp_path / "given.jsonl", [{"id": n, "prediction": "b"} for n in range(40)])
+    done = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl")
+    assert (
+        "warning: accuracy of the rows: 40 of 40 predictions are 'b', and 20 of the gold answers" in done.err
+    )
+    assert "not above the majority" in done.out.decode()
+    report = json.loads(run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--json").out)
+    (result,) = report["results"]
+    assert {name: figure["is_above"] for name, figure in result["figures"].items()} == dict.fromkeys(
+        ("accuracy", "macro F1", "kappa"), False
+    )
+    assert result["answers"]["accuracy"]["only_answer"] == "b"
+    assert len(report["warnings"]) == 2
+
+
+def test_training_says_that_a_student_names_one_class(tmp_path):
+    """A student that has learned nothing ends with the distribution of its predictions, and warnings."""
+    data = write_jsonl(
+        tmp_path / "rows.jsonl", [{"text": "the same", "label": "abc"[n % 3]} for n in range(30)]
+    )
+    said = []
+    done = train(data, data, tmp_path / "run", options=TrainOptions(steps=2), log=said.append)
+    (answered,) = [name for name, count in done.results["baselines"]["answered"].items() if count]
+    warning = f"accuracy: 30 of 30 predictions are {answered!r}, and 10 of the gold answers"
+    assert warning in done.results["warnings"]
+    assert f"warning: {warning}" in said
+    card = (tmp_path / "run" / "README.md").read_text("utf-8")
+    assert "majority: 0.333333" in card
+    assert "30 of 30 predictions are" in card
+
+
+def test_scores_count_as_the_nearest_class(tmp_path):
+    """Rows with a score: predicted numbers and gold scores are rounded in the same way."""
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"score": value} for value in (1, 2.5, 3, 5)])
+    given = write_jsonl(tmp_path / "given.jsonl", [{"prediction": value} for value in (1.2, 3, 2.4, 5)])
+    (result,) = evaluate_classes(rows, predictions=given).results
+    assert values(result)["accuracy"] == 0.75
+    assert list(result.confusion) == ["1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize(
+    ("row", "given", "says"),
+    [
+        ({"id": 1, "label": "a"}, {"id": 1, "text": "a"}, r"given.jsonl:1: no class in 'prediction'"),
+        (
+            {"id": 1, "score": 1},
+            {"id": 1, "prediction": "x"},
+            r"rows.jsonl:1: a prediction that is no number",
+        ),
+        ({"id": 1, "label": "a"}, {"id": 1, "prediction": "a"}, r"rows.jsonl: no classes to choose from"),
+        (
+            {"id": 1, "label": "a"},
+            {"id": 1, "prediction": "a", "probs": {"b": 1}},
+            "unknown class: found 'a'",
+        ),
+        ({"id": [], "label": "a"}, {"id": 1, "prediction": "a"}, r"rows.jsonl:1: field 'id' is not a string"),
+    ],
+)
+def test_bad_rows_and_predictions_are_errors(tmp_path, row, given, says):
+    """Where, what was found, what was expected."""
+    rows, predictions = (
+        write_jsonl(tmp_path / "rows.jsonl", [row]),
+        write_jsonl(tmp_path / "given.jsonl", [given]),
+    )
+    with pytest.raises(InputError, match=says):
+        evaluate_classes(rows, predictions=predictions)
+
+
+def test_a_class_that_the_student_does_not_have_is_a_bad_row(trained, tmp_path):
+    """It goes to the rejects, or ends the command with its place."""
+    run, _ = trained
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"answer": "x", "grade": 9}, {"answer": "bad", "grade": 0}])
+    with pytest.raises(InputError, match=r"rows.jsonl:1: unknown class: found '9'"):
+        evaluate_classes(rows, model=run.path)
+    done = evaluate_classes(rows, model=run.path, rejects=tmp_path / "bad.jsonl")
+    assert done.ledger.to_json()["failed"] == {"unknown class": 1}
+    assert r"grade\": 9" in (tmp_path / "bad.jsonl").read_text()
+
+
+def test_a_language_model_has_no_classes(tmp_path):
+    """The function for answers says which one measures classes."""
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"label": "a"}])
+    with pytest.raises(UsageError, match="evaluate_classes"):
+        evaluate_file(rows, predictions=rows, settings=Settings(metric="classes"))
