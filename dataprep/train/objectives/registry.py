@@ -114,7 +114,17 @@ _ALL = (
         target="rationale:RationaleObjective",
         rows="rows with 'rationales' by teacher, as `dataprep parse-rationales` writes them",
         matches=_has_rationales,
-        options=("gamma", "alpha", "beta", "teacher_weights", "keep_status"),
+        options=(
+            "recipe",
+            "gamma",
+            "alpha",
+            "beta",
+            "teacher_weights",
+            "keep_status",
+            "cue",
+            "max_target_length",
+            "keep_end",
+        ),
         preset="t5-tiny",
     ),
     ObjectiveSpec(
