@@ -16,6 +16,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CaptureOptions": "train.capture.options",
+    "Captured": "train.capture.capturing",
     "Card": "inspect.card.writing",
     "Contamination": "curate.contamination.files",
     "DataprepError": "core.errors",
@@ -27,6 +29,7 @@ _HOMES = {
     "Exchange": "datasets.exchange.rewriting",
     "GenerationConfig": "models.sampling",
     "Ledger": "core.ledger",
+    "Logits": "tokens.logits.reading",
     "Mix": "curate.mix",
     "MixedShards": "tokens.shards.mixture",
     "Overlap": "curate.contamination.settings",
@@ -44,9 +47,11 @@ _HOMES = {
     "Split": "curate.split",
     "Stats": "datasets.checks.figures",
     "Template": "datasets.templates",
+    "TopLogprobs": "tokens.logits.coding",
     "TrainOptions": "train.options",
     "Trained": "train.run",
     "Workspace": "datasets.workspace",
+    "capture": "train.capture.capturing",
     "card_of_files": "inspect.card.writing",
     "chat_format_of": "tokens.formats.loading",
     "cluster": "core.parallel",
@@ -59,7 +64,7 @@ _HOMES = {
     "decontaminate_files": "curate.contamination.files",
     "dedup_files": "curate.dedup",
     "diff_files": "inspect.diff.files",
-    "evaluate_classes": "train.objectives.soft_label.evaluating",
+    "evaluate_classes": "train.classifiers.evaluating",
     "evaluate_file": "evaluate.evaluator",
     "export_files": "datasets.exchange.files",
     "export_model": "models.gguf.exporting",

@@ -1,4 +1,6 @@
 # Made by `make docs` from `_HOMES` in __init__.py.
+from dataprep.train.capture.options import CaptureOptions as CaptureOptions
+from dataprep.train.capture.capturing import Captured as Captured
 from dataprep.inspect.card.writing import Card as Card
 from dataprep.curate.contamination.files import Contamination as Contamination
 from dataprep.core.errors import DataprepError as DataprepError
@@ -10,6 +12,7 @@ from dataprep.core.records import Example as Example
 from dataprep.datasets.exchange.rewriting import Exchange as Exchange
 from dataprep.models.sampling import GenerationConfig as GenerationConfig
 from dataprep.core.ledger import Ledger as Ledger
+from dataprep.tokens.logits.reading import Logits as Logits
 from dataprep.curate.mix import Mix as Mix
 from dataprep.tokens.shards.mixture import MixedShards as MixedShards
 from dataprep.curate.contamination.settings import Overlap as Overlap
@@ -27,9 +30,11 @@ from dataprep.tokens.shards.reading import Shards as Shards
 from dataprep.curate.split import Split as Split
 from dataprep.datasets.checks.figures import Stats as Stats
 from dataprep.datasets.templates import Template as Template
+from dataprep.tokens.logits.coding import TopLogprobs as TopLogprobs
 from dataprep.train.options import TrainOptions as TrainOptions
 from dataprep.train.run import Trained as Trained
 from dataprep.datasets.workspace import Workspace as Workspace
+from dataprep.train.capture.capturing import capture as capture
 from dataprep.inspect.card.writing import card_of_files as card_of_files
 from dataprep.tokens.formats.loading import chat_format_of as chat_format_of
 from dataprep.core.parallel import cluster as cluster
@@ -42,7 +47,7 @@ from dataprep.datasets.registry import names as dataset_names
 from dataprep.curate.contamination.files import decontaminate_files as decontaminate_files
 from dataprep.curate.dedup import dedup_files as dedup_files
 from dataprep.inspect.diff.files import diff_files as diff_files
-from dataprep.train.objectives.soft_label.evaluating import evaluate_classes as evaluate_classes
+from dataprep.train.classifiers.evaluating import evaluate_classes as evaluate_classes
 from dataprep.evaluate.evaluator import evaluate_file as evaluate_file
 from dataprep.datasets.exchange.files import export_files as export_files
 from dataprep.models.gguf.exporting import export_model as export_model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -43,9 +44,9 @@ def unfinish(output: Path) -> None:
     sorted((output / "checkpoints").iterdir())[-1].unlink()
 
 
-def write_tokenizer(path: Path) -> str:
+def write_tokenizer(path: Path, words: Sequence[str] = WORDS) -> str:
     """A byte-level tokenizer of some words."""
-    path.write_bytes(train_tokenizer([" ".join(WORDS)] * 8, 300, "bpe", shrink=True))
+    path.write_bytes(train_tokenizer([" ".join(words)] * 8, 300, "bpe", shrink=True))
     return str(path)
 
 

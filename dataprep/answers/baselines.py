@@ -143,6 +143,7 @@ class Baselines:
             "answered": {name: self.answered[name] for name in self.classes},
             "unread": self.unread,
             "only_answer": self.only_answer,
+            "is_above": self.is_above,
         }
 
 

@@ -56,6 +56,7 @@ COMMANDS = {
         "tokenize:command",
         "Turn chat rows into token shards, or Examples into a teacher/student file.",
     ),
+    "capture": ("capture:command", "Write a teacher's likeliest tokens at each token in the loss of shards."),
     "train": (
         "train:train_command",
         "Train a student on chat rows, rationales, soft labels or a teacher's distributions.",

@@ -41,7 +41,7 @@ WITHOUT = {
 # The placeholders of flags and arguments whose values are paths.
 _PATHS = {
     "A", "B", "DATA", "DIR", "FILE", "FILE.toml", "INPUT", "MODEL", "MODEL FILE", "OUT", "PATH", "REQUESTS",
-    "RESPONSES", "ROWS", "STUDENT", "TEST", "TRAIN",
+    "RESPONSES", "ROWS", "SHARDS", "STUDENT", "TEST", "TRAIN",
 }  # fmt: skip
 _PAIRS = {"NAME=PATH", "SPLIT=FILE", "FILE=WEIGHT"}
 

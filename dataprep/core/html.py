@@ -119,6 +119,9 @@ th[scope="row"] { font-weight: 600; }
 .replies th:nth-child(2), .replies td:nth-child(2) { width: 23%; color: var(--muted); }
 .replies tbody th { font: 0.8rem/1.75 ui-monospace, "SF Mono", Consolas, "Liberation Mono", monospace; }
 .replies td { white-space: pre-wrap; }
+.answers th:first-child { width: 15%; }
+.answers th:nth-child(2), .answers td:nth-child(2) { width: 40%; color: inherit; }
+.answers th:nth-child(3), .answers th:nth-child(4) { width: 13%; }
 .notes { margin: 0; padding-left: 1.1rem; }
 /* On a narrow screen a row becomes a block of labelled values. What stays wider says that it scrolls. */
 @media (max-width: 40rem) {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from dataprep.teacher.protocol import (
     answers_of,
     error_body,
     error_of,
+    parsed,
     scored_choices,
 )
 from dataprep.teacher.settings import Endpoint
@@ -126,14 +127,25 @@ class Connection:
 
     async def ask(self, body: dict[str, Any], choices: Sequence[str] = ()) -> Reply:
         """Return the answers to a request; raise ``RequestError``, without the API key, if there is none."""
-        # The key is taken out of errors and of reasons in the server's own words. A model's words stay as
-        # they are: a key such as `anything` would change what is learned from them.
-        try:
+        # A model's words stay as they are: a key such as `anything` would change what is learned from them.
+        with self._redacting():
             if choices and self._likelihoods:
                 answers, usage = await self._ask_with_choices(body, choices)
             else:
                 answers, usage = answers_of(await self._content(body), tools=bool(body.get("tools")))
             return [self._without_key(answer) for answer in answers], usage
+
+    async def complete(self, body: dict[str, Any]) -> Any:
+        """Return a parsed reply of the older completions protocol; raise ``RequestError`` as ``ask`` does."""
+        with self._redacting():
+            return parsed(await self._content(body, "/completions"))
+
+    @contextmanager
+    def _redacting(self) -> Iterator[None]:
+        """Turn every error into a ``RequestError``, without the key in it or in the server's own words."""
+        try:
+            yield
+            return
         except RequestError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - whatever a server sends, it is one failed row
@@ -163,7 +175,7 @@ class Connection:
         scored = scored_choices(choices, log_likelihoods(prompt, wholes))
         return [replace(answer, choices=scored) for answer in answers], usage
 
-    async def _content(self, body: dict[str, Any]) -> bytes:
+    async def _content(self, body: dict[str, Any], path: str = "/chat/completions") -> bytes:
         """Return the body of the reply to a request."""
         import httpx2
         import openai
@@ -173,7 +185,7 @@ class Connection:
         renamed = NEWER_FIELD in body
         try:
             async with asyncio.timeout(self._timeout):
-                return (await self._post(body)).content
+                return (await self._post(path, body)).content
         except openai.APIStatusError as error:
             raise self._status_error(error.response, renamed) from None
         except openai.APITimeoutError as error:
@@ -205,7 +217,7 @@ class Connection:
             return [str(model["id"]) for model in orjson.loads(reply.content)["data"]] or None
         return None
 
-    async def _post(self, body: dict[str, Any]) -> httpx2.Response:
+    async def _post(self, path: str, body: dict[str, Any]) -> httpx2.Response:
         import httpx2
 
         if all(load >= POOL for load in self._load):
@@ -216,7 +228,7 @@ class Connection:
         try:
             # The body is sent and the reply returned as they are: the client's models would take most of the
             # time of a request.
-            reply = await self._clients[number].post("/chat/completions", cast_to=httpx2.Response, body=body)
+            reply = await self._clients[number].post(path, cast_to=httpx2.Response, body=body)
             assert isinstance(reply, httpx2.Response)
             return reply
         finally:

@@ -166,7 +166,7 @@ Reply = tuple[list[Answer], dict[str, Any] | None]
 
 def answers_of(data: bytes | Mapping[str, Any], *, tools: bool = False) -> Reply:
     """Return the answers in a chat completion, and its usage; ``tools`` says whether the teacher had any."""
-    body = _parsed(data) if isinstance(data, bytes) else data
+    body = parsed(data) if isinstance(data, bytes) else data
     if not isinstance(body, Mapping):
         raise _malformed(f"expected an object, found {describe(body)}")
     choices, usage = body.get("choices"), body.get("usage")
@@ -223,11 +223,12 @@ def _no_answers(body: Mapping[str, Any]) -> RequestError:
 def error_body(data: bytes) -> Any:
     """Return the parsed body of an error, or its text."""
     with suppress(RequestError):
-        return _parsed(data)
+        return parsed(data)
     return data[:LONGEST_ERROR].decode("utf-8", "replace")
 
 
-def _parsed(data: bytes) -> Any:
+def parsed(data: bytes) -> Any:
+    """Return the JSON of a reply; raise ``RequestError`` if it is none."""
     with suppress(orjson.JSONDecodeError):
         return orjson.loads(data)
     # Some servers send half an emoji, ``NaN`` or a byte order mark, which strict parsers refuse.

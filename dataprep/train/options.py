@@ -112,6 +112,12 @@ class TrainOptions:
         "objective measures, such as accuracy. Defaults to the last step's.",
         metavar="METRIC",
     )
+    measure: int = option(
+        0,
+        "Evaluation rows that the student answers at each evaluation, for figures such as accuracy.",
+        metavar="N",
+        min=0,
+    )
     patience: int | None = option(
         None, "End the run after N evaluations without a better METRIC.", metavar="N", min=1
     )
@@ -180,7 +186,10 @@ class TrainOptions:
     teacher_model: str | None = option(
         None, "Directory of a larger model with the same tokenizer, to learn its distributions.", **_PATH
     )
-    teacher_share: float = option(0.5, "Share of the teacher model in the loss.", min=0, max=1)
+    teacher_logits: str | None = option(
+        None, "Directory of `dataprep capture`: the distributions of a teacher that is not loaded.", **_PATH
+    )
+    teacher_share: float = option(0.5, "Share of the teacher in the loss.", min=0, max=1)
     lora: int | None = option(None, "Train low-rank updates of rank R, not the weights.", metavar="R", min=1)
     qat: str | None = option(None, "Train for this quantization.", choices=QAT)
     device: str = option("auto", "Device; auto takes a GPU if there is one.", choices=DEVICES)
@@ -203,6 +212,8 @@ class TrainOptions:
         for name in ("fields", "classes"):
             if len(set(values := getattr(self, name))) < len(values):
                 raise UsageError(f"--{name} {','.join(values)}: a name is repeated; give each one once")
+        if self.teacher_logits is not None and self.teacher_model is not None:
+            raise UsageError("--teacher-logits and --teacher-model: expected one of them")
         if len(self.classes) == 1:
             raise UsageError(f"--classes {self.classes[0]}: expected two or more")
         if not 0 <= self.seed < 1 << 63:
@@ -211,6 +222,8 @@ class TrainOptions:
             raise UsageError(f"--patience {self.patience} needs --keep-best METRIC, which it waits for")
         if self.fold_by is not None and self.cross_fit is None:
             raise UsageError(f"--fold-by {self.fold_by}: only --cross-fit divides the rows; leave it out")
+        if self.fsdp and self.measure:
+            raise UsageError("--measure needs the whole model in each process: leave --fsdp out")
         if self.fsdp and self.lora is not None:
             raise UsageError("--lora needs the whole model in each process: leave --fsdp out")
 

@@ -23,7 +23,7 @@ _HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 def draw_curve(run_dir: RunDir) -> Path | None:
-    """Write `loss.png`: the smoothed training loss by step, and the evaluation loss."""
+    """Write `loss.png`: the smoothed training loss by step, the evaluation loss, and below it figures."""
     lines = run_dir.metrics()
     steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     measured = [(line["step"], line["eval_loss"]) for line in lines if "eval_loss" in line]
@@ -32,8 +32,9 @@ def draw_curve(run_dir: RunDir) -> Path | None:
     # Figure, not pyplot: pyplot needs a display or changes the program's global state.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
+    measured_figures = figures_of(lines)
+    figure = Figure(figsize=(7, 6.5 if measured_figures else 4), layout="constrained")
+    axes = figure.add_subplot(2 if measured_figures else 1, 1, 1)
     axes.plot(*zip(*steps, strict=True), color=TRAINING, alpha=0.25, linewidth=1)
     axes.plot(*zip(*_smoothed(steps), strict=True), color=TRAINING, linewidth=2, label="training")
     if measured:
@@ -60,11 +61,37 @@ def draw_curve(run_dir: RunDir) -> Path | None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK)
     axes.legend(frameon=False, loc="upper right")
+    if measured_figures:
+        _draw_figures(figure.add_subplot(2, 1, 2, sharex=axes), measured_figures)
     path = run_dir.path / "loss.png"
     # Without the version of matplotlib in it, equal runs write equal files.
     with writing(str(path)):
         figure.savefig(path, dpi=150, metadata={"Software": None})
     return path
+
+
+def figures_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """Return the figures in lines of evaluations by name, as pairs of step and value."""
+    figures: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        for name, value in line.items() if "eval_loss" in line else ():
+            # Losses have a plot of their own, and counts of rows are whole numbers.
+            if isinstance(value, float) and not name.startswith("eval_loss"):
+                figures.setdefault(name, []).append((line["step"], value))
+    return figures
+
+
+def _draw_figures(axes: Any, figures: Mapping[str, list[tuple[int, float]]]) -> None:
+    for name, points in figures.items():
+        # The same in all evaluations: they are figures of a system without any skill.
+        baseline = name in ("chance", "majority")
+        style = {"color": INK, "linestyle": "--", "linewidth": 1} if baseline else {"marker": "o"}
+        axes.plot(*zip(*points, strict=True), label=name.replace("_", " "), **style)
+    axes.set_xlabel("step")
+    axes.set_ylabel("on evaluation rows")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def curve_scale(
@@ -127,6 +154,7 @@ def _student(facts: Mapping[str, Any]) -> list[str]:
         "tokenizer": tokenizer.get("kind"),
         "tokenizer's fingerprint": tokenizer.get("fingerprint"),
         "LoRA": facts.get("lora"),
+        "threads": facts.get("threads"),
     }
     values = {name: value for name, value in values.items() if value}
     return _table("Student", values) if values else []

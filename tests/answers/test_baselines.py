@@ -82,6 +82,7 @@ def test_classes_are_named_in_quotation_marks():
         "answered": {"bad": 0, "good": 20},
         "unread": 0,
         "only_answer": "good",
+        "is_above": False,
     }
 
 

@@ -28,11 +28,13 @@ ALL = tuple(COMMANDS)
 OTHERS = (
     "init",
     "clean",
+    "compare",
     "validate",
     "lint-tokens",
     "stats",
     "export-rationales",
     "export-model",
+    "capture",
     "generate",
     "collect",
     "review",
@@ -66,42 +68,47 @@ UNREACHED = {
         "it marks the words that `diff` compares, and pairs no rows",
     ),
     ("models.decoding", "--temperature"): (("evaluate",), "a request of `generate`"),
-    ("models.student", "--chat-format"): (("export-model",), "it reads no shards"),
-    ("models.student", "--tokenizer"): (("export-model",), "it makes no preset"),
-    ("tokens.formats.named", "--chat-format"): (("export-model",), "it writes no conversations"),
+    ("models.student", "--chat-format"): (("export-model", "capture"), "they read no conversations"),
+    ("models.student", "--tokenizer"): (("export-model", "capture"), "they make no preset"),
+    ("tokens.formats.named", "--chat-format"): (("export-model", "capture"), "they write no conversations"),
     ("models.sampling", "--model"): (ALL, "the settings of `generate`"),
     ("models.sampling", "--temperature"): (ALL, "the settings of `generate`"),
     ("models.sampling", "--tools"): (ALL, "the settings of `generate`"),
     ("teacher.journal.index", "--fresh"): (("collect",), "a journal that `generate` goes on with"),
     ("teacher.journal.line", "--max-tokens"): (
-        ("collect", "review", "view"),
+        ("collect", "review", "view", "capture"),
         "a warning about a setting of `generate`",
     ),
     ("tokens.formats.model_template", "--date"): (
-        ("generate", "predict", "export-model"),
+        ("generate", "predict", "export-model", "capture"),
         "they give no date",
     ),
     ("tokens.formats.jinja", "--split-thinking"): (
-        ("generate", "evaluate", "predict", "export-model"),
+        ("generate", "evaluate", "predict", "export-model", "capture"),
         "a row of training; requests are asked as they are",
     ),
     ("tokens.options", "--pack"): (ALL, "only `tokenize` packs with these options"),
     ("tokens.options", "--split-long"): (ALL, "only `tokenize` packs with this option"),
     ("tokens.shards.packing", "--split-long"): (ALL, "only `tokenize` packs longer rows"),
     ("tokens.shards.packing", "--truncation"): (
-        ("lint-tokens", "mix", "predict", "report"),
+        ("lint-tokens", "mix", "predict", "report", "capture", "compare"),
         "they pack nothing, or documents that were packed before",
     ),
     ("tokens.shards.reading", "--pack"): (ALL, "they read documents"),
     ("tokens.tokenizers.base", "--chat-format"): (ALL, "commands without the flag write no conversations"),
     ("tokens.tokenizers.training", "--vocab-size"): (
-        ("train", "export-model"),
-        "`train` shrinks its vocabulary, and the other trains none",
+        ("train", "export-model", "capture"),
+        "`train` shrinks its vocabulary, and the others train none",
     ),
+    ("teacher.protocol", "--model"): (("capture",), "its flag has another name, which replaces this one"),
+    ("teacher.protocol", "--choice-probs"): (("capture",), "the likelihoods of choices are for `generate`"),
     ("train.distributed", "--nproc-per-node"): (ALL, "a flag of torchrun"),
 }
 # Commands that share a package, whose messages are for one of them.
-FAMILIES = {"train.": ("train", "predict"), "datasets.hub": ("fetch", "datasets")}
+FAMILIES = {
+    "train.": ("train", "predict", "capture", "evaluate", "compare"),
+    "datasets.hub": ("fetch", "datasets"),
+}
 FAMILIES["datasets.download"] = FAMILIES["datasets.hub"]
 
 

@@ -63,12 +63,14 @@ def test_the_terminal_and_the_json_report(run):
     assert "34 rows" in shown
     assert "answers rows right partly right wrong contradiction unread share right 95 % interval" in shown
     assert "28 of 30 replies are (a), and 10 of the gold answers" in shown
-    assert "guesses get 33.33% right, and 33.33% of the gold answers are (a)" in shown
+    assert "Guesses get 33.33% right, and 33.33% of the gold answers are (a)" in shown
     report = json.loads(run("review", "scored.jsonl", "--json").out)
     group = report["groups"][0]
     assert group["outcomes"] == {"right": 10, "wrong": 18, "contradiction": 1, "unread": 1}
     assert group["right_share"]["value"] == pytest.approx(1 / 3)
     assert group["answers"]["answered"] == {"a": 28, "b": 0, "c": 0}
+    assert "And 15 more, which -o PAGE and --json show" in shown
+    assert len(group["wrong"]) == 20
     assert set(group["wrong"][0]) == {"id", "question", "gold", "answer", "prediction", "outcome"}
 
 

@@ -269,6 +269,7 @@ def tiny(request):
     return Model(weights, tiny_model.tokenizer())
 
 
+@pytest.mark.medium
 @settings(max_examples=15)
 @given(rows=st.lists(CANDIDATES, min_size=1, max_size=6), data=st.data())
 def test_batch_size_and_order_change_nothing(tiny, rows, data):
@@ -320,6 +321,26 @@ def test_a_student_is_asked_as_it_was_trained(tmp_path):
     assert found["text"] == pytest.approx(expected, abs=1e-4)
     expected = [plain(model, words, asked, text) for text in ("(a)", "(b)", "(c)")]
     assert found["letter"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_prompt_need_not_list_the_choices(folder, tmp_path):
+    """Examples have choices of their own, so that their texts can be scored behind the question alone."""
+    question, choices, label = QUESTIONS[1]
+    gold = {"label": label, "text": choices[0]}
+    example = {"id": "q", "task": "choice", "source": "arc", "question": question, "choices": choices}
+    path, out = write_jsonl(tmp_path / "rows.jsonl", [example | {"answer": gold}]), tmp_path / "out.jsonl"
+    alone = Settings(by="likelihood", template={"user": "{question}", "system": ""})
+    done = evaluate_file(path, model=folder, output=out, settings=alone)
+    words = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    asked = words.apply_chat_template(
+        tiny_model.messages(question), tokenize=False, add_generation_prompt=True
+    )
+    expected = [plain(model, words, asked, text) for text in choices]
+    (row,) = read_jsonl(out)
+    assert row["log_likelihoods"]["text"] == pytest.approx(expected, abs=1e-4)
+    # Every figure stands beside chance and the majority.
+    assert [figure.chance for figure in done.results[0].figures] == [1 / len(choices)] * 3
 
 
 def test_a_template_may_write_a_space_before_an_answer(tmp_path):

@@ -137,7 +137,8 @@ def test_what_is_no_run(runs, tmp_path):
     for path, error, says in (
         (runs / "held.jsonl", UsageError, "expected the directory of a run"),
         ("s3://bucket/run", UsageError, "needs a place on a disk"),
-        (tmp_path, FileError, "not a run"),
+        (tmp_path, FileError, "not a run: it has no options.toml; expected a run of `train`"),
+        (runs, FileError, r"give the runs inside, such as .*/fast"),
     ):
         with pytest.raises(error, match=says):
             compare_runs([path])

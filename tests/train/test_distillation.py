@@ -15,11 +15,11 @@ from dataprep.tokens.tokenizers.loading import load_tokenizer, tokenizer_from
 from dataprep.tokens.tokenizers.training import train_tokenizer
 from dataprep.train.layers import output_layer
 from dataprep.train.layers.packed_attention import use_packed_attention
+from dataprep.train.layers.top_k import divergence_of_top
 from dataprep.train.objectives.distillation import (
     DistillationObjective,
     _ids_by_bytes,
     divergence,
-    divergence_of_top,
 )
 from dataprep.train.objectives.sft import SftObjective
 from dataprep.train.options import TrainOptions

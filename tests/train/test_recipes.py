@@ -19,7 +19,6 @@ from dataprep.models import loading
 from dataprep.tokens.export import save_pretrained
 from dataprep.tokens.tokenizers.loading import tokenizer_from
 from dataprep.tokens.tokenizers.training import texts_of_files, train_tokenizer
-from dataprep.train.objectives.rationale import evenly
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler
@@ -112,11 +111,16 @@ def test_a_teacher_of_whom_little_is_used_is_a_warning(tmp_path):
         assert found == [expected + "all of them with --keep-status all"] * warned
 
 
-def test_answers_are_from_everywhere_in_a_file():
-    """All where there are few; else a stated number, spread over the file."""
-    assert evenly([1, 2, 3], 5) == [1, 2, 3]
-    assert evenly([*range(10)], 5) == [0, 2, 4, 6, 8]
-    assert evenly([*range(1000)], 300)[-1] == 996
+@pytest.mark.usefixtures("tiny_t5")
+def test_all_questions_are_answered_where_that_is_cheap(data, tmp_path, monkeypatch):
+    """More than 200 with a small model; with a large one 200 of them, and the results say of how many."""
+    many = write_jsonl(tmp_path / "many.jsonl", [row(number % 4) for number in range(240)])
+    options = TrainOptions(model="t5-tiny", steps=1, save_every=0)
+    found = train(data, many, tmp_path / "a", options=options).results["metrics"]
+    assert (found["answers"], found["answers_of"]) == (240, 240)
+    monkeypatch.setattr("dataprep.train.objectives.rationale.ANSWERED_WORK", 1)
+    found = train(data, many, tmp_path / "b", options=options).results["metrics"]
+    assert (found["answers"], found["answers_of"]) == (200, 240)
 
 
 # --- an independent implementation

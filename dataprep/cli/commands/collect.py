@@ -111,6 +111,7 @@ def parse_command(
 
 Target = Literal["rationale", "chat", "qa", "choice-probs", "preference"]
 Thinking = Literal["as-reasoning", "as-rationale", "drop"]
+WRONG = 5  # wrong answers of each group
 BAR = 30  # characters of the longest bar
 
 
@@ -276,14 +277,14 @@ def _print(review: Review | ScoredReview) -> None:
     from dataprep.collect.review.sections import sections
 
     parts: list[Any] = []
-    for section in sections(review) if isinstance(review, Review) else scored_sections(review):
+    for section in sections(review) if isinstance(review, Review) else scored_sections(review, WRONG):
         parts += [f"\n{one_line(section.title)}"] if section.title else []
         parts += ["", *map(one_line, section.lines)] if section.lines else []
         for found in section.tables:
             parts += [f"\n{found.title}\n" if found.title else "", _table(found, section.teacher)]
             parts += ["", *map(one_line, found.notes)] if found.notes else []
     # The first section has no title: its first line would be an empty one. A confusion matrix is wide.
-    width = 6 * len(review.letters) + 24 if isinstance(review, Review) else 100
+    width = 6 * len(review.letters) + 24 if isinstance(review, Review) else 120
     print_text(*parts[1:], min_width=width)
 
 

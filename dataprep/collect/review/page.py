@@ -140,7 +140,7 @@ WIDE, SCROLLS = 12, 10
 # `rows`: each row is a block of labelled values on a narrow screen.
 _CLASSES = {
     "overview": "names rows", "letters": "letters rows", "confusion": "confusion", "unread": "replies rows",
-    "pairs": "names rows", "wrong": "replies rows",
+    "pairs": "names rows", "wrong": "replies answers rows",
 }  # fmt: skip
 
 _FOOT = """\

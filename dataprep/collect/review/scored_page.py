@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataprep.answers.baselines import Baselines
 from dataprep.collect.review.findings import share
 from dataprep.collect.review.page import figure, html_table, stacked_plot
-from dataprep.collect.review.scored import OUTCOMES, ScoredGroup, ScoredReview
+from dataprep.collect.review.scored import OUTCOMES, SHOWN, ScoredGroup, ScoredReview
 from dataprep.collect.review.sections import Section, Table, baseline_lines
 from dataprep.core import io as files
 from dataprep.core.html import REVIEW_STYLE, document, escaped
@@ -18,8 +18,8 @@ _COLOURS = ("right", "length", "wrong", "refused", "unread")
 _TITLE = "Answers by outcome"
 
 
-def scored_sections(review: ScoredReview) -> list[Section]:
-    """Return the overview, and a section for each file, source and metric."""
+def scored_sections(review: ScoredReview, wrong: int = SHOWN) -> list[Section]:
+    """Return the overview, and a section for each file, source and metric, with as many ``wrong`` answers."""
     names = list(
         dict.fromkeys(["right", *(name for group in review.groups for name in group.shown_outcomes)])
     )
@@ -33,7 +33,10 @@ def scored_sections(review: ScoredReview) -> list[Section]:
     head = ["answers", "rows", *names, "share right", "95 % interval"]
     total = sum(group.rows for group in review.groups)
     line = "1 row" if total == 1 else f"{total:,} rows"
-    return [Section("", [line], [Table("overview", head, rows)]), *map(_of_group, review.groups)]
+    return [
+        Section("", [line], [Table("overview", head, rows)]),
+        *(_of_group(group, wrong) for group in review.groups),
+    ]
 
 
 def title_of(group: ScoredGroup) -> str:
@@ -41,16 +44,17 @@ def title_of(group: ScoredGroup) -> str:
     return " · ".join(name for name in (group.file, group.source, group.metric) if name)
 
 
-def _of_group(group: ScoredGroup) -> Section:
+def _of_group(group: ScoredGroup, wrong: int) -> Section:
     lines = [f"{name}: {total / group.rows:.2%}" for name, total in group.scores.items()]
     tables = []
     if (answers := group.answers) is not None:
         lines += baseline_lines(answers)
         tables += list(_distributions(group, answers))
     if group.wrong:
-        rows = [[row.id, row.question, row.gold, row.outcome, row.prediction] for row in group.wrong]
-        left = group.rows - group.outcomes["right"] - len(group.wrong)
-        notes = [f"And {left:,} more"] if left else []
+        rows = [[row.id, row.question, row.gold, row.outcome, row.prediction] for row in group.wrong[:wrong]]
+        left = group.rows - group.outcomes["right"] - len(rows)
+        where = ", which -o PAGE and --json show" if len(rows) < len(group.wrong) else ""
+        notes = [f"And {left:,} more{where}"] if left else []
         head = ["id", "question", "gold", "outcome", "prediction"]
         tables.append(Table("wrong", head, rows, "Answers that are not right", notes, names=5))
     return Section(title_of(group), lines, tables)

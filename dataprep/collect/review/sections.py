@@ -130,7 +130,7 @@ def baseline_lines(answers: Baselines) -> list[str]:
     most = f"{answers.majority:.2%} of the gold answers are {answers.shown(answers.most_frequent)}"
     unit = "replies" if answers.letters else "predictions"
     sentences = [answers.collapse(unit), answers.below()]
-    lines = [f"guesses get {answers.chance:.2%} right, and {most}"]
+    lines = [f"Guesses get {answers.chance:.2%} right, and {most}"]
     return lines + [sentence for sentence in sentences if sentence]
 
 

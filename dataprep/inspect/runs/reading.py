@@ -110,7 +110,12 @@ def read_run(path: str) -> Run:
     if not folder.is_dir():
         raise UsageError(f"{path}: expected the directory of a run, as `dataprep train -o DIR` makes it")
     if not any((folder / name).exists() for name in (OPTIONS, FACTS, METRICS)):
-        raise FileError(path, f"not a run: it has no {OPTIONS}; expected what `dataprep train -o DIR` made")
+        # A run with --cross-fit, or the folder `runs/`, has runs inside.
+        inside = sorted(file.parent.name for file in folder.glob(f"*/{OPTIONS}"))
+        advice = (
+            f"give the runs inside, such as {path}/{inside[0]}" if inside else "expected a run of `train`"
+        )
+        raise FileError(path, f"not a run: it has no {OPTIONS}; {advice}")
     run, problems = Run(printable(path)), list[str]()
     given = _document(folder / OPTIONS, tomllib.loads, problems)
     run.options = to_config(TrainOptions()) | (given or {})

@@ -191,6 +191,14 @@ class Shards:
         mask[bounds[:-1]] = False
         return Sequence(ids, mask, bounds)
 
+    def documents_in(self, number: int) -> range:
+        """Return the numbers of the documents in packed sequence ``number``."""
+        shard, inside = _locate(self._sequences, number)
+        starts, before = self._arrays[shard].sequences, int(self._documents[shard])
+        assert starts is not None
+        first, last = starts[inside : inside + 2].tolist()
+        return range(before + first, before + last)
+
     def _packed(self, number: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
         """Return ids, mask and bounds of the documents of a packed sequence."""
         shard, inside = _locate(self._sequences, number)
@@ -273,11 +281,14 @@ class Mixture(Shards):
         _, inside = _locate(_cumulative([self.documents]), number)
         return _locate(self._firsts, self._order.at(inside))
 
-    def _packed(self, number: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
+    def documents_in(self, number: int) -> range:
+        """Return the numbers of the documents in packed sequence ``number``."""
         assert self._starts is not None
         _, inside = _locate(_cumulative([self.sequences]), number)
-        first, last = self._starts[inside : inside + 2].tolist()
-        ids, masks = zip(*(self.document(index) for index in range(first, last)), strict=True)
+        return range(*self._starts[inside : inside + 2].tolist())
+
+    def _packed(self, number: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
+        ids, masks = zip(*map(self.document, self.documents_in(number)), strict=True)
         return np.concatenate(ids), np.concatenate(masks), _cumulative([part.size for part in ids])
 
 

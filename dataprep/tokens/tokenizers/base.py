@@ -254,3 +254,13 @@ def border_of(tokenizer: Tokenizer, text: str, at: int, *, continuing: bool = Fa
     """
     spans = tokenizer.spans(text) if not continuing else _spans_after(tokenizer, text)
     return sum(end <= at for _, end in spans), sum(start < at for start, _ in spans)
+
+
+def is_text_of(tokenizer: Tokenizer, text: Any, token: int) -> bool:
+    """Return whether a text is that of a token, as servers write it."""
+    if not isinstance(text, str):
+        return False
+    # Servers mark spaces as the vocabulary does, or decode; and what is no whole character is broken.
+    texts = {text, text.replace(SPACE_MARK, " "), text.replace("Ġ", " ").replace("Ċ", "\n")}
+    own = (tokenizer.decode_bytes([token]), decode_after(tokenizer, [token]))
+    return not texts.isdisjoint(each.decode("utf-8", "replace") for each in own)

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from dataprep.train.layers.packed_attention import document_inputs, last_hidden
+from dataprep.train.layers.top_k import TeacherTop, divergence_of_top, losses_of_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,7 +38,7 @@ def cross_entropy_sum(layer: nn.Module, hidden: Tensor, targets: Tensor) -> Tens
     # 270 and 645 MB where ours takes 200 and 420. Under autocast it ignores the lower precision; with inputs
     # cast to bfloat16, its sum is rounded to bfloat16 (3568 for 3576.6).
     if type(layer) is nn.Linear:
-        return _LinearCrossEntropy.apply(hidden, layer.weight, layer.bias, targets, torch.is_grad_enabled())
+        return _LinearLoss.apply(hidden, layer.weight, layer.bias, targets, torch.is_grad_enabled())[0]
 
     def loss(part: Tensor, wanted: Tensor) -> Tensor:
         return functional.cross_entropy(layer(part).float(), wanted, reduction="sum")
@@ -59,16 +60,38 @@ def _rows_of(hidden: Tensor, vocabulary: int) -> int:
     return max(1, CHUNK_LOGITS.get(hidden.device.type, CHUNK_LOGITS["cpu"]) // vocabulary)
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
-    """Loss and gradients of a linear layer, chunk by chunk, in one pass.
+def losses_with_teacher(
+    layer: nn.Module, hidden: Tensor, targets: Tensor, top: TeacherTop
+) -> tuple[Tensor, Tensor]:
+    """Return the sums of `-log p(target)` and of the divergence from a teacher, each of shape `()`.
 
-    The gradient of a chunk's logits is softmax minus one-hot. It is turned into gradients of hidden states
-    and weights at once, so the logits of a chunk are never needed again.
+    Args:
+        layer: a linear layer, from hidden states to logits.
+        hidden: its input, shape `(N, hidden)`.
+        targets: token ids, shape `(N,)`.
+        top: the teacher's distributions at these positions. The gradient is right only for multiples of
+            `(1 - top.share) · tokens + top.share · divergence`: both losses take one pass together.
+    """
+    sums = _LinearLoss.apply(hidden, layer.weight, layer.bias, targets, torch.is_grad_enabled(), *top)
+    return sums[0], sums[1]
+
+
+class _LinearLoss(torch.autograd.Function):
+    """Losses and gradients of a linear layer, chunk by chunk, in one pass.
+
+    The gradient of a chunk's logits is turned into gradients of hidden states and weights at once, so the
+    logits of a chunk are never needed again.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, wants_gradient: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        wants_gradient: bool,
+        *teacher: Any,
     ) -> Tensor:
         dtype = (
             torch.get_autocast_dtype(hidden.device.type)
@@ -81,43 +104,58 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for_hidden = torch.empty_like(inputs) if needs[0] else None
         for_weight = torch.zeros_like(weight) if needs[1] else None
         for_bias = torch.zeros_like(bias) if needs[2] and bias is not None else None
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        top = TeacherTop(*teacher) if teacher else None
+        sums = torch.zeros(1 if top is None else 2, dtype=torch.float32, device=hidden.device)
         rows = _rows_of(hidden, weight.shape[0])
         # One buffer for all chunks: the system clears newly allocated memory page by page, which takes longer
         # than the product itself.
         buffer = inputs.new_empty(min(rows, targets.shape[0]), weight.shape[0])
         for start in range(0, targets.shape[0], rows):
-            part, wanted = inputs[start : start + rows], targets[start : start + rows, None]
+            chunk = slice(start, start + rows)
+            part, wanted = inputs[chunk], targets[chunk, None]
             product = torch.mm(part, matrix.T, out=buffer[: part.shape[0]])
             logits = (product if bias is None else product.add_(bias.to(dtype))).float()
-            target_logits = logits.gather(1, wanted)
-            # The highest logit is subtracted so that exp() cannot overflow; in place, since a copy of the
-            # chunk would double the peak memory.
-            highest = logits.amax(dim=-1, keepdim=True)
-            softmax = logits.sub_(highest).exp_()
-            normalizer = softmax.sum(dim=-1, keepdim=True)
-            total += (highest + normalizer.log() - target_logits).sum()
+            if top is None:
+                losses, gradient = _cross_entropy(logits, wanted)
+            else:
+                losses, gradient = losses_of_logits(logits, wanted, top.rows(chunk))
+            sums += losses
             if not any(needs):
                 continue
-            gradient = softmax.div_(normalizer).scatter_add_(1, wanted, torch.full_like(normalizer, -1.0))
             slope = gradient.to(dtype)
             if for_hidden is not None:
-                torch.mm(slope, matrix, out=for_hidden[start : start + rows])
+                torch.mm(slope, matrix, out=for_hidden[chunk])
             if for_weight is not None:
                 _add_product(for_weight, slope.T, part)
             if for_bias is not None:
                 for_bias += gradient.sum(dim=0)
         ctx.save_for_backward(for_hidden, for_weight, for_bias)
-        ctx.hidden_dtype = hidden.dtype
-        return total
+        ctx.hidden_dtype, ctx.inputs = hidden.dtype, 5 + len(teacher)
+        return sums
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        scaled = [None if tensor is None else tensor.mul_(outer[0]) for tensor in saved]
+        # The gradient is that of the weighted sum, whose weights add up to 1.
+        factor = outer[0].sum()
+        scaled = [None if tensor is None else tensor.mul_(factor) for tensor in saved]
         if scaled[0] is not None:
             scaled[0] = scaled[0].to(ctx.hidden_dtype)
-        return (*scaled, None, None)
+        return (*scaled, *[None] * (ctx.inputs - 3))
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of `-log p(target)`, and its gradient in the memory of the logits."""
+    target_logits = logits.gather(1, targets)
+    # The highest logit is subtracted so that exp() cannot overflow; in place, since a copy of the chunk would
+    # double the peak memory.
+    highest = logits.amax(dim=-1, keepdim=True)
+    softmax = logits.sub_(highest).exp_()
+    normalizer = softmax.sum(dim=-1, keepdim=True)
+    loss = (highest + normalizer.log() - target_logits).sum()
+    # Softmax minus one-hot.
+    gradient = softmax.div_(normalizer).scatter_add_(1, targets, torch.full_like(normalizer, -1.0))
+    return loss, gradient
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
@@ -148,6 +186,18 @@ class Head(NamedTuple):
         if isinstance(self.layer, nn.Identity):
             return functional.cross_entropy(self.features.float(), targets, reduction="sum")
         return cross_entropy_sum(self.layer, self.features, targets)
+
+    def losses_with_teacher(self, targets: Tensor, top: TeacherTop) -> tuple[Tensor, Tensor]:
+        """Return the sums of `-log p(target)` and of the divergence from a teacher, each of shape `()`."""
+        # In one pass, which costs hardly more than the first loss alone.
+        if type(self.layer) is nn.Linear:
+            return losses_with_teacher(self.layer, self.features, targets, top)
+
+        def divergence(part: Tensor, ids: Tensor, logprobs: Tensor, rest: Tensor) -> Tensor:
+            return divergence_of_top(self.layer(part), ids, logprobs, rest, top.temperature)
+
+        divergence_sum = chunked(divergence, self.rows, self.features, top.ids, top.logprobs, top.rest)
+        return self.loss(targets), divergence_sum
 
     def losses(self, targets: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         """Return the loss of each segment of the positions; `sizes` are their lengths."""

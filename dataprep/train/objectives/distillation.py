@@ -4,8 +4,9 @@ The loss is `(1 - s) · tokens + s · teacher`, each a mean over the tokens in t
 the token, and `teacher` is `T² · KL(teacher ‖ student)`, both at temperature T. The factor T² makes up for
 gradients that shrink as 1/T² (https://arxiv.org/abs/1503.02531).
 
-The teacher is a model that reads the same documents, or log-probabilities in a field `logprobs` beside
-`messages`, with an entry for each token in the loss, in their order::
+The teacher is a model that reads the same documents, or the likeliest tokens that `dataprep capture` has
+stored beside shards, or log-probabilities in a field `logprobs` beside `messages`, with an entry for each
+token in the loss, in their order::
 
     [["Paris", -0.11], [" Lyon", -2.9], [271, -4.2]]                        token or its id, and log p
     {"token": "Paris", "logprob": -0.11, "top": {"Paris": -0.11, " Lyon": -2.9}}   as `generate` writes it
@@ -19,7 +20,7 @@ characters, count as not listed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,14 +33,13 @@ from dataprep.core.errors import InputError, RowError, TokenizerError, UsageErro
 from dataprep.core.io import Rejects
 from dataprep.core.jsonl import parse_line
 from dataprep.core.records import describe
-from dataprep.models.comparison import compare_tokenizers
-from dataprep.models.loading import check_finite, load_weights
-from dataprep.models.student import model_directory
-from dataprep.tokens.tokenizers import loading as tokenizers
-from dataprep.tokens.tokenizers.base import SPACE_MARK, decode_after
+from dataprep.tokens.tokenizers.base import is_text_of
+from dataprep.train.capture.teacher_model import load_teacher
 from dataprep.train.layers.output_layer import OutputLayer, chunked
-from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
+from dataprep.train.layers.packed_attention import document_inputs
+from dataprep.train.layers.top_k import TeacherTop, divergence_of_top
 from dataprep.train.objective import TrainContext, TrainData
+from dataprep.train.objectives.captured import TEACHER, with_logits
 from dataprep.train.objectives.sft import PART, Documents, SftObjective, load_documents
 
 if TYPE_CHECKING:
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
     from dataprep.tokens.tokenizers.base import Tokenizer
     from dataprep.train.objective import Batch
 
-# Tokens are compared one by one; documents also show whether merges differ.
-COMPARED_DOCUMENTS = 64
-TEACHER = "teacher"
 # Ids and log-probabilities. Dictionaries of all rows would need many times the memory of arrays.
 Top = tuple[NDArray[np.int64], NDArray[np.float32]]
 _EXPECTED = "expected null, a list of [token or id, log-probability], or {token, logprob, top}"
@@ -155,7 +152,9 @@ class DocumentsWithLogprobs(Documents):
             return None
         pairs = entry
         if isinstance(entry, Mapping):
-            if self._id(entry.get("token"), where) != target and not self._is_text(entry["token"], target):
+            if self._id(entry.get("token"), where) != target and not is_text_of(
+                self._tokenizer, entry["token"], target
+            ):
                 text = self._tokenizer.decode([target])
                 raise RowError(
                     where,
@@ -177,15 +176,6 @@ class DocumentsWithLogprobs(Documents):
             if (number := self._id(pair[0], where)) is not None:
                 top[number] = min(float(pair[1]), 0.0)
         return (np.fromiter(top, np.int64), np.fromiter(top.values(), np.float32)) if top else None
-
-    def _is_text(self, token: Any, target: int) -> bool:
-        """Return whether a token's text is that of the student's token, as servers write it."""
-        if not isinstance(token, str):
-            return False
-        # Servers mark spaces as the vocabulary does, or decode; and what is no whole character is broken.
-        texts = {token, token.replace(SPACE_MARK, " "), token.replace("Ġ", " ").replace("Ċ", "\n")}
-        own = (self._tokenizer.decode_bytes([target]), decode_after(self._tokenizer, [target]))
-        return not texts.isdisjoint(text.decode("utf-8", "replace") for text in own)
 
     def _id(self, token: Any, where: str) -> int | None:
         if isinstance(token, str):
@@ -223,13 +213,17 @@ class DistillationObjective(SftObjective):
         self.temperature = options.temperature
         self.teacher: PreTrainedModel | None = None
         if options.teacher_model is not None:
-            self.use_teacher(load_teacher(options.teacher_model, student, data.train, context.world.device))
+            shards, device = data.train.shards, context.world.device
+            advice = "give the teacher's with --tokenizer, or a teacher of the student's family"
+            self.use_teacher(load_teacher(options.teacher_model, student.tokenizer, shards, device, advice))
 
     @classmethod
     def load_dataset(cls, context: TrainContext, student: Student) -> TrainData:
         """Tokenize the rows, and read log-probabilities if no model is the teacher."""
         options = context.options
         data = load_documents(context, student)
+        if options.teacher_logits is not None:
+            return with_logits(data, context)
         if options.teacher_model is not None:
             return TrainData(*(DocumentsWithTeacher(documents.shards) for documents in data.named().values()))
         if options.pack or options.truncation != "error":
@@ -266,14 +260,22 @@ class DistillationObjective(SftObjective):
     def loss_sums(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the sums of both parts over the batch's tokens in the loss.
 
-        Stored log-probabilities are the tensors `has_teacher`, of shape `(M,)`: which positions have any; and
-        `top_ids` and `top_logprobs`, of shape `(M, K)`.
+        Log-probabilities of rows are the tensors `has_teacher`, of shape `(M,)`: which positions have any;
+        and `top_ids` and `top_logprobs`, of shape `(M, K)`. Captured ones are those of all N positions, and
+        `rest_logprobs`, of shape `(N,)`.
         """
         # Weight 0: a forward pass of the teacher would be wasted.
         if not self.weights[TEACHER]:
             return super().loss_sums(model, tensors)
         inputs = document_inputs(tensors["ids"], tensors["bounds"])
         head = self.output.head(model, inputs, tensors["positions"])
+        if self.teacher is None and "top_ids" not in tensors:  # evaluation rows beside captured logits
+            return {PART: head.loss(tensors["targets"])}
+        if "rest_logprobs" in tensors:
+            stored = tensors["top_ids"], tensors["top_logprobs"], tensors["rest_logprobs"]
+            top = TeacherTop(*stored, self.temperature, self.weights[TEACHER])
+            tokens, divergence_sum = head.losses_with_teacher(tensors["targets"], top)
+            return {PART: tokens, TEACHER: divergence_sum}
         if self.teacher is not None:
             with torch.no_grad():
                 teacher = self.teacher_output.head(self.teacher, inputs, tensors["positions"])
@@ -294,30 +296,6 @@ class DistillationObjective(SftObjective):
         return {PART: head.loss(tensors["targets"]), TEACHER: divergence_sum}
 
 
-def load_teacher(name: str, student: Student, documents: Documents, device: Any) -> PreTrainedModel:
-    """Load a teacher model, and check that it has the student's tokenizer."""
-    folder = model_directory(name, "--teacher-model")
-    shards = documents.shards
-    ids = (shards.document(index)[0] for index in range(len(shards)))
-    texts = [student.tokenizer.decode(document.tolist()) for document in islice(ids, COMPARED_DOCUMENTS)]
-    advice = "give the teacher's with --tokenizer, or a teacher of the student's family"
-    other = tokenizers.load_tokenizer(folder)
-    compare_tokenizers(student.tokenizer, other, texts, f"--teacher-model {name}", advice)
-    teacher = load_weights(folder, torch.float32)
-    check_finite(teacher, f"--teacher-model {name}")
-    teacher = teacher.to(device)
-    if teacher.config.is_encoder_decoder:
-        raise UsageError(f"--teacher-model {name}: an encoder-decoder; expected a decoder, as the student is")
-    for model in (student.model, teacher):
-        embeddings = int(model.get_input_embeddings().weight.shape[0])
-        if embeddings < student.tokenizer.vocab_size:
-            raise UsageError(
-                f"--teacher-model {name}: it has {embeddings:,} tokens, fewer than its tokenizer"
-            )
-    use_packed_attention(teacher)
-    return teacher
-
-
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Return `T² · KL(teacher ‖ student)`, summed over N positions; both logits are `(N, vocabulary)`."""
     # Output layers are often padded to a multiple of 64: columns that only one has belong to no token.
@@ -325,20 +303,3 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     own = torch.log_softmax(student[:, :width].float() / temperature, dim=-1)
     other = torch.log_softmax(teacher[:, :width].float() / temperature, dim=-1)
     return temperature**2 * (other.exp() * (other - own)).sum()
-
-
-def divergence_of_top(student: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
-    """Return the KL divergence from a teacher's known log-probabilities, summed.
-
-    All other tokens count as one, whose probability is what the known ones leave.
-
-    The logits have shape `(N, vocabulary)`; `ids` and `logprobs`, `(N, K)`, -inf where a position has fewer.
-    """
-    known = logprobs > float("-inf")
-    own = torch.log_softmax(student.float(), dim=-1).gather(1, ids).masked_fill(~known, float("-inf"))
-    probabilities = logprobs.exp()
-    listed = torch.where(known, probabilities * (logprobs - own), 0.0).sum()
-    # Rounded log-probabilities can add up to slightly more than 1.
-    rest = (1 - probabilities.sum(dim=1)).clamp(min=0)
-    own_rest = (1 - own.exp().sum(dim=1)).clamp(min=torch.finfo(torch.float32).tiny)
-    return listed + (torch.xlogy(rest, rest) - rest * own_rest.log()).sum()

@@ -8,10 +8,11 @@ Every part is the mean over the tokens of its own targets. Parts that a row lack
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from dataprep.answers.quality import KEEPABLE
 from dataprep.core.errors import UsageError
+from dataprep.core.sampling import shuffled_order
 from dataprep.models.student import Student, load_chat_format_for, load_student, load_tokenizer_for
 from dataprep.tokens.tokenizers.base import pad_id
 from dataprep.train.layers.encoder_decoder import PackedPairs, PaddedPairs, pairs_for
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dataprep.train.distributed import World
-
-T = TypeVar("T")
 
 # Generating takes much longer than computing a loss. All evaluation rows are answered where rows and weights
 # multiply to no more than this, which takes minutes on two cores; else some, and never fewer than 200.
@@ -82,6 +81,9 @@ class RationaleObjective(Objective):
         self.task_losses: TaskLosses
         if student.is_encoder_decoder:
             self.task_losses = pairs_for(student.model, pad_id(student.tokenizer))
+            if isinstance(self.task_losses, PaddedPairs):
+                for dataset in data.named().values():
+                    dataset.lengths = dataset.longest_texts()
         else:
             # Each task is a document of its own: the parts of a row must not see each other.
             use_packed_attention(student.model)
@@ -143,13 +145,19 @@ class RationaleObjective(Objective):
         return ("answer_exact_match",) if dataset is not None and self._questions(dataset) else ()
 
     def measure(self, processes: World | None = None) -> dict[str, Any]:
-        """Return the share of exact answers, their number, and of how many rows they are a sample."""
-        student: Student = self.student
+        """Return the share of exact answers, their number, and of how many rows they are a sample.
+
+        `--measure` is their number. It defaults to all where that is cheap.
+        """
+        student, options = self.student, self.context.options
         questions = self._questions(self.data.eval)
         if not questions:
             return {}
         weights = sum(each.numel() for each in student.model.parameters())
-        tasks = evenly(questions, max(ANSWERED_LEAST, ANSWERED_WORK // weights))
+        count = options.measure or max(ANSWERED_LEAST, ANSWERED_WORK // weights)
+        # Not the first ones, which can be of one kind.
+        drawn = shuffled_order(len(questions), options.seed)[:count]
+        tasks = [questions[number] for number in sorted(drawn.tolist())]
         shard = processes.shard(tasks) if processes else tasks
         texts = student.generate_samples([task.prompt for task in shard], ANSWER_TOKENS)
         wanted = [student.decode_answer(task.target.tolist()) for task in shard]
@@ -202,12 +210,6 @@ def few_used(dataset: RationaleDataset, rows: RationaleRows) -> list[str]:
                 f"are, or use all of them with --keep-status {ALL}"
             )
     return warnings
-
-
-def evenly(items: Sequence[T], most: int) -> list[T]:
-    """Return at most this number of items, from everywhere in a list, the first one too."""
-    count = min(len(items), most)
-    return [items[len(items) * at // count] for at in range(count)]
 
 
 def _shown(value: Any) -> str:

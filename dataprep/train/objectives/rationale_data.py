@@ -292,9 +292,18 @@ class RationaleDataset:
     ledger: Ledger = field(default_factory=Ledger)
     warnings: list[str] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
+    # By which rows of like length share a batch, if batches are padded.
+    lengths: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def longest_texts(self) -> list[int]:
+        """Return the number of tokens in the longest question and the longest target of each row."""
+        return [
+            max(task.prompt.size for task in tasks) + max(task.target.size for task in tasks)
+            for tasks in self.items
+        ]
 
     @property
     def parts(self) -> list[str]:

@@ -80,7 +80,7 @@ def _is_chat(row: Row, options: TrainOptions) -> bool:
 
 
 def _has_teacher(row: Row, options: TrainOptions) -> Any:
-    return _is_chat(row, options) and (options.teacher_model or "logprobs" in row)
+    return _is_chat(row, options) and (options.teacher_model or options.teacher_logits or "logprobs" in row)
 
 
 def _has_rationales(row: Row, options: TrainOptions) -> bool:
@@ -97,9 +97,9 @@ _ALL = (
     ObjectiveSpec(
         name="distillation",
         target="distillation:DistillationObjective",
-        rows="chat rows with 'logprobs', or chat rows and --teacher-model",
+        rows="chat rows with 'logprobs', or chat rows and --teacher-model or --teacher-logits",
         matches=_has_teacher,
-        options=("pack", "teacher_model", "teacher_share", "temperature"),
+        options=("pack", "measure", "teacher_model", "teacher_logits", "teacher_share", "temperature"),
         variant_of="sft",
     ),
     ObjectiveSpec(
@@ -107,7 +107,7 @@ _ALL = (
         target="sft:SftObjective",
         rows="chat rows ({'messages': […]})",
         matches=_is_chat,
-        options=("pack",),
+        options=("pack", "measure"),
     ),
     ObjectiveSpec(
         name="rationale",
@@ -116,6 +116,7 @@ _ALL = (
         matches=_has_rationales,
         options=(
             "recipe",
+            "measure",
             "gamma",
             "alpha",
             "beta",

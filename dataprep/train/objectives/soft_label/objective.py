@@ -20,6 +20,7 @@ from dataprep.train.objective import (
     SkippedRows,
     TrainContext,
     TrainData,
+    by_length,
     check_max_length,
     file_facts,
     read_with,
@@ -138,6 +139,7 @@ class SoftLabelObjective(Objective):
         model = self.student.model.eval()
         device = next(model.parameters()).device
         labelled = (dataset.gold != NO_GOLD).nonzero().flatten().tolist()
+        labelled = by_length(labelled, dataset.lengths).tolist()
         shard = processes.shard(labelled) if processes else labelled
         predicted: list[int] = []
         for start in range(0, len(shard), _MEASURED_AT_ONCE):

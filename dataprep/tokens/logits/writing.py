@@ -1,0 +1,188 @@
+"""Write a teacher's likeliest tokens, document by document, so that a killed run loses none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+
+from dataprep.core import provenance
+from dataprep.core.errors import FileError, InputError, UsageError
+from dataprep.core.io import writing
+from dataprep.tokens.logits.coding import TopLogprobs, encode
+from dataprep.tokens.logits.files import (
+    DATA,
+    FRAME,
+    MANIFEST,
+    NAMES,
+    OFFSETS,
+    UNFINISHED,
+    described,
+    differences,
+    read_manifest,
+    write_manifest,
+)
+from dataprep.tokens.shards.writing import locked
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BUSY = "another process is capturing there; wait for it, or give another directory"
+
+
+class LogitsWriter:
+    """Logits that are being written; `open_writer` makes it.
+
+    Attributes:
+        finished: whether an earlier run has finished the same logits.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any], *, finished: bool) -> None:
+        self.folder, self._facts, self.finished = folder, facts, finished
+        count: int = facts["shards"]["documents"]
+        # Where each document's frame begins in the file; -1 if it is not there yet.
+        self._starts = np.full(count, -1, dtype=np.int64)
+        self._sizes = np.zeros(count, dtype=np.int64)
+        self._positions = 0
+        self._data: IO[bytes] | None = None
+        if (folder / UNFINISHED).exists() and not finished:
+            self._open()
+
+    def _open(self) -> IO[bytes]:
+        """Open the file of frames; what an earlier run has written to it is kept."""
+        if self._data is None:
+            unfinished, path = self.folder / UNFINISHED, self.folder / DATA
+            if not unfinished.exists():
+                # Frames of unknown logits belong to nothing: the facts are written before the first one.
+                path.unlink(missing_ok=True)
+                write_manifest(self.folder, self._facts, UNFINISHED)
+            self._data = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115 - see `close`
+            self._read_frames(self._data)
+        return self._data
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._data is not None:
+            self._data.close()
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Return whether each document is written, shape `(documents,)`."""
+        return self._starts >= 0
+
+    def _read_frames(self, data: IO[bytes]) -> None:
+        """Find the documents of earlier runs, and cut off a frame that was not written to its end."""
+        size, end = data.seek(0, os.SEEK_END), 0
+        data.seek(0)
+        while len(head := data.read(FRAME.size)) == FRAME.size:
+            number, length, crc = FRAME.unpack(head)
+            record = data.read(length)
+            if number >= self._starts.size or len(record) < length or crc32(record) != crc:
+                break
+            self._add(number, end, record)
+            end += FRAME.size + length
+        if end < size:
+            data.truncate(end)
+        data.seek(end)
+
+    def _add(self, number: int, start: int, record: bytes) -> None:
+        self._starts[number], self._sizes[number] = start, FRAME.size + len(record)
+        self._positions += int.from_bytes(record[:4], "little")
+
+    def write(self, documents: Iterable[tuple[int, TopLogprobs]]) -> None:
+        """Append documents, each with its number; they are kept whatever happens to the process."""
+        with writing(str(self.folder / DATA)):
+            data = self._open()
+            for number, top in documents:
+                record = encode(top)
+                # One call: a killed process leaves a whole frame, or one that is seen to be torn.
+                start = data.tell()
+                data.write(FRAME.pack(number, len(record), crc32(record)) + record)
+                data.flush()
+                self._add(number, start, record)
+
+    def finish(self) -> dict[str, Any]:
+        """Put the documents in order, write the manifest and return it."""
+        assert self.done.all()
+        with writing(str(self.folder)):
+            data = self._open()
+            # Replies of servers come in any order.
+            if not (np.diff(self._starts) > 0).all():
+                self._sort(data)
+            ends = np.concatenate([[0], np.cumsum(self._sizes)]).astype("<u8")
+            scratch = self.folder / f".{OFFSETS}.partial"
+            scratch.write_bytes(ends.tobytes())
+            scratch.replace(self.folder / OFFSETS)
+            files = {name: described(self.folder / name) for name in (DATA, OFFSETS)}
+            facts = {**self._facts, "positions": self._positions, "files": files}
+            manifest = write_manifest(self.folder, facts)
+            (self.folder / UNFINISHED).unlink(missing_ok=True)
+        provenance.wrote(self.folder, rows=self._starts.size)
+        return manifest
+
+    def _sort(self, data: IO[bytes]) -> None:
+        """Write the frames again in the order of the documents."""
+        scratch = self.folder / f".{DATA}.partial"
+        with scratch.open("wb") as out:
+            for start, size in zip(self._starts.tolist(), self._sizes.tolist(), strict=True):
+                data.seek(start)
+                out.write(data.read(size))
+        scratch.replace(self.folder / DATA)
+
+
+@contextmanager
+def open_writer(output: str | Path, facts: Mapping[str, Any]) -> Iterator[LogitsWriter]:
+    """Open a directory of logits to write what it lacks.
+
+    Args:
+        output: the directory: a new or empty one, or one that an earlier run with the same facts has begun.
+        facts: `teacher`, `tokenizer`, `shards` and `options`, as the manifest has them.
+
+    Raises:
+        UsageError: the directory holds something else.
+        InputError: it holds logits of another teacher, tokenizer, shards or options.
+        FileError: another process writes there, or it cannot be written.
+    """
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; logits are a directory, give it another name")
+    with writing(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder, _BUSY):
+            _check_content(folder)
+            finished = (folder / MANIFEST).exists()
+            if finished or (folder / UNFINISHED).exists():
+                _check_same(folder, read_manifest(folder, MANIFEST if finished else UNFINISHED), facts)
+            with writing(str(folder)):
+                writer = LogitsWriter(folder, facts, finished=finished)
+            with closing(writer):
+                yield writer
+    finally:
+        with suppress(OSError):  # not empty: it holds logits
+            folder.rmdir()
+
+
+def _check_content(folder: Path) -> None:
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise FileError(folder, f"cannot be read: {error.strerror}") from None
+    strange = [name for name in names if name.removeprefix(".").removesuffix(".partial") not in NAMES]
+    if strange:
+        problem = f"holds {strange[0]!r}, which does not belong to logits; give another directory"
+        raise UsageError(f"{folder}: {problem}")
+    for name in names:
+        if name.endswith(".partial"):
+            (folder / name).unlink()
+
+
+def _check_same(folder: Path, made: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    if found := differences(made, facts):
+        advice = "give another directory, or remove this one"
+        raise InputError(folder, f"holds logits that differ in {' and '.join(found)}: {advice}")

@@ -1,0 +1,1 @@
+"""Capture a teacher's likeliest tokens once, for students that are trained without it."""
