@@ -67,6 +67,7 @@ UNREACHED = {
         ("report",),
         "it marks the words that `diff` compares, and pairs no rows",
     ),
+    ("models.decoding", "--max-tokens"): (("train",), "a run chooses the length of the answers it measures"),
     ("models.decoding", "--temperature"): (("evaluate",), "a request of `generate`"),
     ("models.student", "--chat-format"): (("export-model", "capture"), "they read no conversations"),
     ("models.student", "--tokenizer"): (("export-model", "capture"), "they make no preset"),
@@ -76,7 +77,7 @@ UNREACHED = {
     ("models.sampling", "--tools"): (ALL, "the settings of `generate`"),
     ("teacher.journal.index", "--fresh"): (("collect",), "a journal that `generate` goes on with"),
     ("teacher.journal.line", "--max-tokens"): (
-        ("collect", "review", "view", "capture"),
+        ("collect", "review", "view", "capture", "train"),
         "a warning about a setting of `generate`",
     ),
     ("tokens.formats.model_template", "--date"): (

@@ -35,6 +35,7 @@ from dataprep.core.errors import UsageError
 from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.likelihood import BY_LENGTH, BY_LETTER, BY_TEXT, NAMES
 from dataprep.evaluate.settings import Settings
+from dataprep.models import likelihood
 from dataprep.models.likelihood import Candidates, Likelihoods
 from dataprep.models.loading import GenerationError, Model, load
 from tests import tiny_model
@@ -244,7 +245,7 @@ def test_answers_of_an_encoder_decoder(name):
         assert values == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_prompt_and_its_answers_are_read_once():
+def test_a_prompt_and_its_answers_are_read_once(monkeypatch):
     """All answers of all prompts are one forward pass, and tokens that are only predicted are not read."""
     weights = tiny_model.llama()
     scorer = Likelihoods(Model(weights, tiny_model.tokenizer()), 8)
@@ -252,9 +253,16 @@ def test_a_prompt_and_its_answers_are_read_once():
     hook = weights.register_forward_pre_hook(
         lambda _, __, inputs: read.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
     )
-    scorer.of([Candidates(*row) for row in ROWS])
-    hook.remove()
+    together = scorer.of([Candidates(*row) for row in ROWS])
     assert read == [(1, (9 + 3 + 1) + (2 + 1) + 4)]
+    # Logits of many tokens and a large vocabulary would take too much memory at once.
+    read.clear()
+    monkeypatch.setattr(likelihood, "_CELLS", 6 * 330)
+    apart = scorer.of([Candidates(*row) for row in ROWS])
+    hook.remove()
+    assert [length for _, length in read] == [9 + 3 + 1 + 4, 2 + 1]
+    for values, expected in zip(apart, together, strict=True):
+        assert values == pytest.approx(expected, abs=1e-4)
 
 
 TOKENS = st.lists(st.integers(2, 300), min_size=1, max_size=6)
