@@ -121,7 +121,7 @@ def test_a_student_of_rationales_is_measured_as_it_is_evaluated(tmp_path):
     )
     (figure,) = found.results[0].figures
     best = max(line["answer_exact_match"] for line in evaluations(tmp_path / "run")[1:])
-    assert results["metrics"] == {"answer_exact_match": figure.value, "answers": 4}
+    assert results["metrics"] == {"answer_exact_match": figure.value, "answers": 4, "answers_of": 4}
     assert results["best"]["value"] == figure.value == best > 0
 
 
