@@ -19,7 +19,7 @@ from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import FACTS, METRICS, OPTIONS, RESULTS
 
 State = Literal["finished", "in progress", "not finished", "damaged"]
-# What no skill reaches; these numbers are the same before and after.
+# Values that no skill is needed for. They are the same before and after.
 BASELINES = ("majority", "chance")
 
 
@@ -93,7 +93,7 @@ class Run:
         """Return what the figures of choices and classes are compared with: one of ``BASELINES``."""
         found = (self.results.get(part) or {} for part in ("baselines", "metrics"))
         values = (each.get(name) for each in (*found, self.after))
-        return next((float(value) for value in values if type(value) in (int, float)), None)
+        return next((float(value) for value in values if isinstance(value, int | float)), None)
 
 
 def _figures(line: Mapping[str, Any]) -> dict[str, float]:
