@@ -15,6 +15,7 @@ from dataprep.core.errors import UsageError
 from dataprep.core.io import printable
 from dataprep.core.options import canonical_date, check, option, options_of, parse_names, to_config
 from dataprep.tokens.options import LOSS, SPLIT_THINKING, TEMPLATE_ARG, TRUNCATIONS
+from dataprep.train.recipes import RECIPES, with_recipes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +45,7 @@ def _parse_weights(texts: list[str]) -> dict[str, float]:
     return weights
 
 
+@with_recipes
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
     """Options of a training run; each field has the help text of its flag."""
@@ -93,6 +95,7 @@ class TrainOptions:
     )
     schedule: str = option("cosine", "How the learning rate falls after its peak.", choices=SCHEDULES)
     warmup: float = option(0.05, "Share of the steps in which the learning rate rises.", min=0, max=1)
+    adam_beta2: float = option(0.95, "AdamW's decay of squared gradients.", above=0, max=0.99999)
     weight_decay: float = option(0.01, "Weight decay of matrices; biases and norms have none.", min=0)
     clip: float = option(1.0, "Maximum norm of the gradient; 0 for no limit.", min=0)
     seed: int = option(42, "Seed of the rows' order, new weights and dropout.", metavar="N")
@@ -123,6 +126,11 @@ class TrainOptions:
     )
     keep: int = option(2, "Number of checkpoints to keep.", metavar="N", min=1)
     keep_checkpoints: bool = option(False, "Keep the checkpoints when the run is finished.")
+    recipe: str | None = option(
+        None,
+        "rationale: take defaults from a published trainer; options that are given win.",
+        choices=tuple(RECIPES),
+    )
     gamma: float = option(1.0, "rationale: weight of the answers.", min=0)
     alpha: float | None = option(
         None,
@@ -139,11 +147,22 @@ class TrainOptions:
         parse=_parse_weights,
     )
     keep_status: tuple[str, ...] = option(
-        ("ok", "unjudged"),
-        "rationale: statuses of the rationales to train on.",
+        # Neither those that say something wrong, nor those that run on into another question.
+        ("ok", "unjudged", "no_answer", "truncated", "length", "unknown"),
+        "rationale: statuses of the rationales to train on, or all.",
         metavar="STATUS,...",
         parse=parse_names,
     )
+    cue: bool = option(
+        False, 'rationale: put "Let\'s think step by step." before rationales of teachers after the first.'
+    )
+    max_target_length: int | None = option(
+        None,
+        "rationale: maximum number of tokens in a target. Defaults to --max-length.",
+        metavar="N",
+        min=2,
+    )
+    keep_end: bool = option(False, "rationale: end a target that is cut with the token that ends texts.")
     temperature: float = option(
         2.0, "Divisor of student's and teacher's logits before they are compared.", above=0
     )
@@ -264,7 +283,7 @@ class PredictOptions:
             raise UsageError(f"--prediction {name}: the probabilities go there; name another field")
 
 
-BETAS = (0.9, 0.95)
+ADAM_BETA1 = 0.9
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
@@ -293,4 +312,4 @@ def make_optimizer(model: nn.Module, options: TrainOptions, learning_rate: float
     pairs = ((matrices, options.weight_decay), (others, 0.0))
     groups = [{"params": weights, "weight_decay": decay} for weights, decay in pairs if weights]
     # The fused kernel does not read FSDP's sharded tensors.
-    return AdamW(groups, lr=learning_rate, betas=BETAS, fused=not options.fsdp)
+    return AdamW(groups, lr=learning_rate, betas=(ADAM_BETA1, options.adam_beta2), fused=not options.fsdp)

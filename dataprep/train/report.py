@@ -6,6 +6,7 @@ import importlib.util
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import RunDir
 
 TRAINING, EVALUATION, INK = "#2a6f97", "#d1495b", "#333333"
+MOST = 30  # entries of a distribution in the card
 SAMPLE = 20_000  # characters of a sample's prompt or answer in the card
 # Characters that mean something in Markdown; not the underscore of `learning_rate`, which is inside a word.
 _MARKUP = re.compile(r"[\\`*\[\]<>&|~$]|(?<!\w)_|_(?!\w)")
@@ -177,9 +179,10 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         parts = {
             name: f"({_shown(part)})" if isinstance(part, Mapping) else _shown(part)
-            for name, part in value.items()
+            for name, part in islice(value.items(), MOST)
         }
-        return ", ".join(f"{markdown(name)}: {part}" for name, part in parts.items())
+        shown = ", ".join(f"{markdown(name)}: {part}" for name, part in parts.items())
+        return shown + (f" and {len(value) - MOST:,} more" if len(value) > MOST else "")
     if isinstance(value, list):
         return "; ".join(map(_shown, value))
     return "" if value is None else markdown(value)

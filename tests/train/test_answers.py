@@ -67,6 +67,22 @@ def test_choices_are_measured_by_likelihood(tmp_path, style):
 
 
 @pytest.mark.medium
+def test_a_student_without_skill_ends_with_a_warning(tmp_path):
+    """The loss of a student can fall while it prefers one letter: the run says so, and records it."""
+    rows = read_jsonl(chats(tmp_path / "few.jsonl", "text")) * 4
+    data, model = write_jsonl(tmp_path / "rows.jsonl", rows), student(tmp_path / "base")
+    said = []
+    once = options(model, steps=1, learning_rate=1e-6)
+    results = train(data, data, tmp_path / "run", options=once, log=said.append).results
+    (warning,) = [
+        line for line in results["warnings"] if "accuracy by letter" in line and "not above" in line
+    ]
+    assert f"warning: {warning}" in said
+    found = evaluate_file(data, model=tmp_path / "run", settings=Settings(by="likelihood"))
+    assert results["warnings"] == found.warnings()
+
+
+@pytest.mark.medium
 def test_other_rows_are_answered(tmp_path):
     """Greedily, and read as by `evaluate`; measuring changes no weight, and a stopped run no figure."""
     data, model = sums(tmp_path / "rows.jsonl"), student(tmp_path / "base")

@@ -42,6 +42,9 @@ class Answers:
         student: the student.
         training: how it is trained, by which it is asked and its replies are read.
 
+    Attributes:
+        warnings: what the last measurement shows besides its figures, such as one answer to nearly all rows.
+
     Raises:
         UsageError: no row has a metric, or the data are token shards.
     """
@@ -51,6 +54,7 @@ class Answers:
         self._items = _sampled(context, training)
         self._batch_size = Settings().batch_size
         self._model: Model | None = None
+        self.warnings: list[str] = []
 
     def __len__(self) -> int:
         return len(self._items)
@@ -71,10 +75,10 @@ class Answers:
         tally = Tally()
         for row in rows:
             tally.add(row)
+        results = tally.results()
+        self.warnings = [warning for result in results for warning in result.warnings()]
         # Of a metric with rows of several datasets, the figure over all of them comes last.
-        figures = {
-            _short(figure.name): figure.value for result in tally.results() for figure in result.figures
-        }
+        figures = {_short(figure.name): figure.value for result in results for figure in result.figures}
         return figures | _without_skill(rows) | {ROWS: len(rows)}
 
     def _rows(self, items: Sequence[Item]) -> list[Row]:

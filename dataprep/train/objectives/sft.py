@@ -138,7 +138,12 @@ class SftObjective(Objective):
         prompt = min((ids[: max(int(mask.argmax()), 1)] for ids, mask in rows), key=len)
         answer = self.student.generate_samples([prompt], SAMPLE_TOKENS)[0]
         sample = {"prompt": self.student.tokenizer.decode(prompt.tolist()), "answer": answer}
-        return {"sample": sample} | ({} if self.answers is None else {"metrics": self.measure()})
+        if self.answers is None:
+            return {"sample": sample}
+        results = {"sample": sample, "metrics": self.measure()}
+        for warning in self.answers.warnings:
+            self.context.log(f"warning: {warning}")
+        return results | ({"warnings": self.answers.warnings} if self.answers.warnings else {})
 
 
 class Documents:
