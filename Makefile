@@ -9,7 +9,7 @@ PYTEST = -m pytest -n $(JOBS) --dist worksteal
 # Tests of a cluster start one for all of them, which uses all processors: they run alone.
 ALONE = -m pytest
 
-.PHONY: help demo test quick cluster test-all coverage check format golden docs bench clean
+.PHONY: help demo test quick cluster test-all coverage check format golden docs bench results clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -93,5 +93,8 @@ docs: .venv/.train  ## Update the help texts in docs/commands/, and the picture 
 bench: .venv/.bench  ## Measure speed and memory against what users would use instead.
 	$(BIN)/python -m benchmarks
 
+results: .venv/.bench  ## Train and measure real models, and write docs/results.md; about two hours, and resumable.
+	$(BIN)/python -m benchmarks.results
+
 clean:  ## Remove everything that make wrote, also .venv.
-	rm -rf .venv .coverage* $(DEMO) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .coverage* $(DEMO) .results dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -31,6 +31,7 @@ from benchmarks import (
     templates,
     tokens,
     train,
+    train_logits,
     view,
 )
 
@@ -50,6 +51,7 @@ SUITES = {
     "tokens": tokens.bench,
     "templates": templates.bench,
     "train": train.bench,
+    "logits": train_logits.bench,
     "memory": memory.bench,
     "view": view.bench,
     "cluster": cluster.bench,

@@ -64,7 +64,7 @@ _HOMES = {
     "decontaminate_files": "curate.contamination.files",
     "dedup_files": "curate.dedup",
     "diff_files": "inspect.diff.files",
-    "evaluate_classes": "train.objectives.soft_label.evaluating",
+    "evaluate_classes": "train.classifiers.evaluating",
     "evaluate_file": "evaluate.evaluator",
     "export_files": "datasets.exchange.files",
     "export_model": "models.gguf.exporting",

@@ -15,9 +15,14 @@ from pathlib import Path
 
 from benchmarks.results.choices import choices
 from benchmarks.results.keeping import Bench
+from benchmarks.results.training import path, quantized, rationales, stored
 
 EXPERIMENTS = {
     "choices": ("CommonsenseQA by likelihood", choices),
+    "rationales": ("Rationales of two teachers", rationales),
+    "quantized": ("Training for quantization", quantized),
+    "stored": ("Stored distributions of a teacher", stored),
+    "path": ("From a teacher's answers to a student", path),
 }
 PACKAGES = ("torch", "transformers", "peft", "torchao", "scikit-learn", "numpy")
 

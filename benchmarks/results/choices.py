@@ -28,7 +28,8 @@ def choices(bench: Bench) -> str:
     trained: dict[str, Figures] = {}
     for name, options in RUNS.items():
         run = f"csqa-{name.lower()}"
-        words = ("--epochs", "1", "--batch-size", "16", "--seed", "1", *options, "-o", run, "--resume")
+        words = ("--epochs", "1", "--batch-size", "16", "--seed", "1", "--save-every", "20")
+        words = (*words, *options, "-o", run, "--resume")
         trained[name] = bench.once(
             f"choices/train-{name}", bench.command("train", train.name, "--model", model, *words)
         )

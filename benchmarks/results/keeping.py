@@ -43,7 +43,7 @@ class Bench:
         print(f"{time.strftime('%H:%M:%S')} {name} …", flush=True)
         begin = time.perf_counter()
         found = measure()
-        found |= {"seconds": round(time.perf_counter() - begin, 1)}
+        found |= {"wall_seconds": round(time.perf_counter() - begin, 1)}
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".partial")
         unfinished.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
@@ -58,15 +58,17 @@ class Bench:
 
         def run() -> Figures:
             done = subprocess.run(
-                [sys.executable, "-m", "dataprep", *text, "--json"],
+                [sys.executable, "-m", "dataprep", *text, "--json", "-q"],
                 cwd=self.folder,
                 env=os.environ | {"HF_HUB_OFFLINE": "1"},
-                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
                 check=False,
             )
             if done.returncode:
-                sys.exit(f"failed with {done.returncode}: {shown}")
-            summary: Figures = json.loads(done.stdout.splitlines()[-1])
+                sys.exit(f"failed with {done.returncode}: {shown}\n{done.stderr}")
+            # Warnings may come before it.
+            summary: Figures = json.loads(done.stderr[done.stderr.index("{\n") :])
             return summary
 
         return run

@@ -63,6 +63,9 @@ def evaluate_file(
     if predictions is not None and (settings.metric == "loss" or settings.by == "likelihood"):
         option = "--metric loss" if settings.metric == "loss" else "--by likelihood"
         raise UsageError(f"{option} needs a MODEL: a prediction is a text without probabilities")
+    for name in ("fields", "label", "classes", "truncation"):
+        if getattr(settings, name):
+            raise UsageError(f"--{name}: for classifiers and rows with labels; leave it out")
     if settings.metric == "classes":
         raise UsageError(
             "--metric classes measures classifiers: `dataprep.evaluate_classes` does it in Python"

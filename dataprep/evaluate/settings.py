@@ -12,7 +12,7 @@ from dataprep.core.options import canonical_date, check, option, parse_names, pa
 from dataprep.datasets.templates import read_template
 from dataprep.evaluate.metrics.references import METRICS, Metric
 from dataprep.tokens.formats.base import check_date
-from dataprep.tokens.options import TEMPLATE_ARG
+from dataprep.tokens.options import TEMPLATE_ARG, TRUNCATIONS
 
 if TYPE_CHECKING:
     # Help texts read this module: numpy and the sandbox must not be imported for them.
@@ -62,6 +62,18 @@ class Settings:
         None,
         "classes: field with the correct label. Defaults to that of the training, else to label or score.",
         metavar="NAME",
+    )
+    classes: tuple[str, ...] = option(
+        (),
+        "classes: names of the classes in their order, for predictions. Defaults to those in the rows.",
+        metavar="NAME,...",
+        parse=parse_names,
+    )
+    truncation: str | None = option(
+        None,
+        "classes: what to do with texts longer than the classifier reads. Defaults to that of the training, "
+        "else to error.",
+        choices=TRUNCATIONS,
     )
     max_tokens: int = option(512, "Maximum number of tokens per answer.", metavar="N", min=1)
     batch_size: int = option(16, "Rows per batch.", metavar="N", min=1)

@@ -38,9 +38,9 @@ class Candidates:
     answers: Sequence[Sequence[int]]
 
     @property
-    def read(self) -> int:
-        """Number of tokens that the model reads."""
-        return len(self.prompt) + sum(len(answer) - 1 for answer in self.answers)
+    def predicting(self) -> int:
+        """Number of tokens that predict another one of an answer, with the last one of the prompt."""
+        return 1 + sum(len(answer) - 1 for answer in self.answers)
 
 
 class Likelihoods:
@@ -67,13 +67,26 @@ class Likelihoods:
         on_rows(len(rows) - len(numbers))
         # The longest first, so that a batch which does not fit into memory fails at once. Rows of like
         # length are in one batch, which leaves an encoder little padding.
-        numbers.sort(key=lambda number: (-len(rows[number].prompt), -rows[number].read))
-        for begin in range(0, len(numbers), self._batch_size):
-            batch = numbers[begin : begin + self._batch_size]
+        numbers.sort(key=lambda number: (-len(rows[number].prompt), -rows[number].predicting))
+        for batch in self._batches(rows, numbers):
             for number, result in zip(batch, self._attempt([rows[n] for n in batch]), strict=True):
                 results[number] = result
             on_rows(len(batch))
         return results
+
+    def _batches(self, rows: Sequence[Candidates], numbers: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the numbers of rows in batches, of fewer rows where their logits would take much memory."""
+        batch: list[int] = []
+        cells = 0
+        for number in numbers:
+            more = rows[number].predicting * self._model.vocab_size
+            if batch and (len(batch) == self._batch_size or cells + more > _CELLS):
+                yield batch
+                batch, cells = [], 0
+            batch.append(number)
+            cells += more
+        if batch:
+            yield batch
 
     def _attempt(self, rows: Sequence[Candidates]) -> list[list[float] | GenerationError]:
         """Compute rows together; if that fails, each half alone, so that only the bad ones fail."""

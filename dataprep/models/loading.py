@@ -53,12 +53,17 @@ def check_model(name: str) -> None:
 
 
 class Model:
-    """A causal or encoder-decoder language model and its tokenizer, on the first GPU if there is one."""
+    """A causal or encoder-decoder language model and its tokenizer.
 
-    def __init__(self, weights: Any, tokenizer: Any, template: Mapping[str, Any] | None = None) -> None:
+    Without a ``device`` it is on the first GPU if there is one.
+    """
+
+    def __init__(
+        self, weights: Any, tokenizer: Any, template: Mapping[str, Any] | None = None, device: Any = None
+    ) -> None:
         import torch
 
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.weights = weights.eval().to(self.device)
         self.encodes = bool(weights.config.is_encoder_decoder)
         # The maximum number of tokens of prompt and answer together, for an encoder-decoder of each of them.

@@ -173,6 +173,18 @@ class Student:
             model.generation_config.save_pretrained(folder)
             self.files = saved_files(self.tokenizer, chat_format, folder / "config.json", end=end)
 
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write configuration, tokenizer and chat template as `save` does, without the weights."""
+        from dataprep.tokens.export import save_pretrained
+
+        if self.files is None:
+            self.prepare_saving()
+        with self.default_attention() as model:
+            model.config.save_pretrained(folder)
+            model.generation_config.save_pretrained(folder)
+        chat_format, end = self._saved_with
+        save_pretrained(self.tokenizer, chat_format, folder, end=end, contents=self.files)
+
     def save(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and chat template for `from_pretrained`."""
         from dataprep.tokens.export import save_pretrained

@@ -91,9 +91,9 @@ def settle_keep_best(objective: Objective, steps: int, per_epoch: int) -> TrainC
     options: TrainOptions = context.options
     names = (LOSS, *objective.figures())
     if options.keep_best not in names:
-        raise UsageError(
-            f"--keep-best {options.keep_best}: must be one of {', '.join(names)}, which this run measures"
-        )
+        found = f"must be one of {', '.join(names)}, which this run measures"
+        more = "" if options.measure else "; --measure N has the student answer evaluation rows"
+        raise UsageError(f"--keep-best {options.keep_best}: {found}{more}")
     if options.qat is not None:
         raise UsageError("--qat compares two students after their last steps: leave --keep-best out")
     if not options.eval_every:
@@ -126,7 +126,8 @@ class Evaluator:
         metric = context.options.keep_best
         # Only the first process's decides: the others take its decisions over.
         self.best = None if metric is None else BestStep(metric)
-        self.measures = objective.measures_quickly or metric not in (None, LOSS)
+        asked = bool(context.options.measure) or metric not in (None, LOSS)
+        self.measures = objective.measures_quickly or asked
         self.step, self.stops = -1, False
         self.warnings: list[str] = []
 

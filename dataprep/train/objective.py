@@ -23,6 +23,8 @@ from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import RunDir
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from dataprep.train.distributed import World
@@ -95,7 +97,10 @@ class Batch:
 
 
 class Dataset(Protocol):
-    """Numbered items to train on: documents, packed sequences or rows."""
+    """Numbered items to train on: documents, packed sequences or rows.
+
+    One whose batches are padded has an attribute `lengths`, by which items of like length share a batch.
+    """
 
     @property
     def files(self) -> list[dict[str, Any]]:
@@ -280,8 +285,10 @@ def mean_losses(
     sums: dict[str, float] = dict.fromkeys(parts, 0.0)
     counts: dict[str, float] = dict.fromkeys(sums, 0.0)
     size = batch_size * (processes.size if processes else 1)
+    lengths: Sequence[int] | None = getattr(data, "lengths", None)
+    order = list(range(len(data))) if lengths is None else by_length(range(len(data)), lengths).tolist()
     for start in range(0, len(data), size):
-        items = list(range(start, min(start + size, len(data))))
+        items = order[start : start + size]
         shard = processes.shard(items) if processes else items
         # The last items may not suffice for all processes. Those without any compute a batch that is not
         # counted: the others would wait forever for a process that skips a forward pass.
@@ -295,6 +302,14 @@ def mean_losses(
         sums, counts = processes.total(sums), processes.total(counts)
     # A part without any token has no mean: it is left out instead of being 0, which would look learned.
     return {name: sums[name] / counts[name] for name in sums if counts[name]}
+
+
+def by_length(items: Sequence[int] | NDArray[np.int64], lengths: Sequence[int]) -> NDArray[np.int64]:
+    """Return items in the order of their lengths; equal ones as they came."""
+    import numpy as np
+
+    found = np.asarray(items, dtype=np.int64)
+    return found[np.argsort(np.asarray(lengths)[found], kind="stable")]
 
 
 def weighted_loss(weights: Mapping[str, float], means: Mapping[str, float]) -> float:

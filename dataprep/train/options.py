@@ -15,6 +15,7 @@ from dataprep.core.errors import UsageError
 from dataprep.core.io import printable
 from dataprep.core.options import canonical_date, check, option, options_of, parse_names, to_config
 from dataprep.tokens.options import LOSS, SPLIT_THINKING, TEMPLATE_ARG, TRUNCATIONS
+from dataprep.train.recipes import RECIPES, with_recipes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +45,7 @@ def _parse_weights(texts: list[str]) -> dict[str, float]:
     return weights
 
 
+@with_recipes
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
     """Options of a training run; each field has the help text of its flag."""
@@ -98,6 +100,7 @@ class TrainOptions:
     )
     schedule: str = option("cosine", "How the learning rate falls after its peak.", choices=SCHEDULES)
     warmup: float = option(0.05, "Share of the steps in which the learning rate rises.", min=0, max=1)
+    adam_beta2: float = option(0.95, "AdamW's decay of squared gradients.", above=0, max=0.99999)
     weight_decay: float | None = option(
         None, "Weight decay of matrices; biases and norms have none. Defaults to 0.01; 0.3 for tiny.", min=0
     )
@@ -116,6 +119,12 @@ class TrainOptions:
         "objective measures, such as accuracy. Defaults to the last step's.",
         metavar="METRIC",
     )
+    measure: int = option(
+        0,
+        "Evaluation rows that the student answers at each evaluation, for figures such as accuracy.",
+        metavar="N",
+        min=0,
+    )
     patience: int | None = option(
         None, "End the run after N evaluations without a better METRIC.", metavar="N", min=1
     )
@@ -124,6 +133,11 @@ class TrainOptions:
     )
     keep: int = option(2, "Number of checkpoints to keep.", metavar="N", min=1)
     keep_checkpoints: bool = option(False, "Keep the checkpoints when the run is finished.")
+    recipe: str | None = option(
+        None,
+        "rationale: take defaults from a published trainer; options that are given win.",
+        choices=tuple(RECIPES),
+    )
     gamma: float = option(1.0, "rationale: weight of the answers.", min=0)
     alpha: float | None = option(
         None,
@@ -140,11 +154,22 @@ class TrainOptions:
         parse=_parse_weights,
     )
     keep_status: tuple[str, ...] = option(
-        ("ok", "unjudged"),
-        "rationale: statuses of the rationales to train on.",
+        # Neither those that say something wrong, nor those that run on into another question.
+        ("ok", "unjudged", "no_answer", "truncated", "length", "unknown"),
+        "rationale: statuses of the rationales to train on, or all.",
         metavar="STATUS,...",
         parse=parse_names,
     )
+    cue: bool = option(
+        False, 'rationale: put "Let\'s think step by step." before rationales of teachers after the first.'
+    )
+    max_target_length: int | None = option(
+        None,
+        "rationale: maximum number of tokens in a target. Defaults to --max-length.",
+        metavar="N",
+        min=2,
+    )
+    keep_end: bool = option(False, "rationale: end a target that is cut with the token that ends texts.")
     temperature: float = option(
         2.0, "Divisor of student's and teacher's logits before they are compared.", above=0
     )
@@ -205,6 +230,8 @@ class TrainOptions:
             raise UsageError(f"--patience {self.patience} needs --keep-best METRIC, which it waits for")
         if self.fold_by is not None and self.cross_fit is None:
             raise UsageError(f"--fold-by {self.fold_by}: only --cross-fit divides the rows; leave it out")
+        if self.fsdp and self.measure:
+            raise UsageError("--measure needs the whole model in each process: leave --fsdp out")
         if self.fsdp and self.lora is not None:
             raise UsageError("--lora needs the whole model in each process: leave --fsdp out")
 
@@ -263,9 +290,9 @@ class PredictOptions:
             raise UsageError(f"--prediction {name}: the probabilities go there; name another field")
 
 
-BETAS = (0.9, 0.95)
 # Where neither the user nor the objective chose others.
 EPOCHS, WEIGHT_DECAY = 1.0, 0.01
+ADAM_BETA1 = 0.9
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
@@ -295,4 +322,4 @@ def make_optimizer(model: nn.Module, options: TrainOptions, learning_rate: float
     pairs = ((matrices, decay), (others, 0.0))
     groups = [{"params": weights, "weight_decay": decay} for weights, decay in pairs if weights]
     # The fused kernel does not read FSDP's sharded tensors.
-    return AdamW(groups, lr=learning_rate, betas=BETAS, fused=not options.fsdp)
+    return AdamW(groups, lr=learning_rate, betas=(ADAM_BETA1, options.adam_beta2), fused=not options.fsdp)

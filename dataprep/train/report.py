@@ -6,6 +6,7 @@ import importlib.util
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import RunDir
 
 TRAINING, EVALUATION, INK = "#2a6f97", "#d1495b", "#333333"
+MOST = 30  # entries of a distribution in the card
 SAMPLE = 20_000  # characters of a sample's prompt or answer in the card
 # Characters that mean something in Markdown; not the underscore of `learning_rate`, which is inside a word.
 _MARKUP = re.compile(r"[\\`*\[\]<>&|~$]|(?<!\w)_|_(?!\w)")
@@ -23,7 +25,7 @@ _HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 def draw_curve(run_dir: RunDir) -> Path | None:
-    """Write `loss.png`: the smoothed training loss by step, and the evaluation loss."""
+    """Write `loss.png`: the smoothed training loss by step, the evaluation loss, and below it figures."""
     lines = run_dir.metrics()
     steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     measured = [(line["step"], line["eval_loss"]) for line in lines if "eval_loss" in line]
@@ -32,8 +34,9 @@ def draw_curve(run_dir: RunDir) -> Path | None:
     # Figure, not pyplot: pyplot needs a display or changes the program's global state.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
+    measured_figures = figures_of(lines)
+    figure = Figure(figsize=(7, 6.5 if measured_figures else 4), layout="constrained")
+    axes = figure.add_subplot(2 if measured_figures else 1, 1, 1)
     axes.plot(*zip(*steps, strict=True), color=TRAINING, alpha=0.25, linewidth=1)
     axes.plot(*zip(*_smoothed(steps), strict=True), color=TRAINING, linewidth=2, label="training")
     if measured:
@@ -60,11 +63,37 @@ def draw_curve(run_dir: RunDir) -> Path | None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK)
     axes.legend(frameon=False, loc="upper right")
+    if measured_figures:
+        _draw_figures(figure.add_subplot(2, 1, 2, sharex=axes), measured_figures)
     path = run_dir.path / "loss.png"
     # Without the version of matplotlib in it, equal runs write equal files.
     with writing(str(path)):
         figure.savefig(path, dpi=150, metadata={"Software": None})
     return path
+
+
+def figures_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """Return the figures in lines of evaluations by name, as pairs of step and value."""
+    figures: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        for name, value in line.items() if "eval_loss" in line else ():
+            # Losses have a plot of their own, and counts of rows are whole numbers.
+            if isinstance(value, float) and not name.startswith("eval_loss"):
+                figures.setdefault(name, []).append((line["step"], value))
+    return figures
+
+
+def _draw_figures(axes: Any, figures: Mapping[str, list[tuple[int, float]]]) -> None:
+    for name, points in figures.items():
+        # The same in all evaluations: they are figures of a system without any skill.
+        baseline = name in ("chance", "majority")
+        style = {"color": INK, "linestyle": "--", "linewidth": 1} if baseline else {"marker": "o"}
+        axes.plot(*zip(*points, strict=True), label=name.replace("_", " "), **style)
+    axes.set_xlabel("step")
+    axes.set_ylabel("on evaluation rows")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def curve_scale(
@@ -127,6 +156,7 @@ def _student(facts: Mapping[str, Any]) -> list[str]:
         "tokenizer": tokenizer.get("kind"),
         "tokenizer's fingerprint": tokenizer.get("fingerprint"),
         "LoRA": facts.get("lora"),
+        "threads": facts.get("threads"),
     }
     values = {name: value for name, value in values.items() if value}
     return _table("Student", values) if values else []
@@ -149,9 +179,10 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         parts = {
             name: f"({_shown(part)})" if isinstance(part, Mapping) else _shown(part)
-            for name, part in value.items()
+            for name, part in islice(value.items(), MOST)
         }
-        return ", ".join(f"{markdown(name)}: {part}" for name, part in parts.items())
+        shown = ", ".join(f"{markdown(name)}: {part}" for name, part in parts.items())
+        return shown + (f" and {len(value) - MOST:,} more" if len(value) > MOST else "")
     if isinstance(value, list):
         return "; ".join(map(_shown, value))
     return "" if value is None else markdown(value)

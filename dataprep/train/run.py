@@ -175,9 +175,13 @@ class _Chosen:
         read, eval_read = ([part for path in each for part in _files(path)] for each in (paths, eval_paths))
         unchanged = Unchanged([*read, *eval_read])
         spec = choose_objective(read, options, eval_read, skip_bad=rejects is not None)
-        if not eval_read and (options.qat is not None or options.keep_best is not None):
-            flag = "--qat compares losses" if options.qat is not None else "--keep-best compares steps"
-            raise UsageError(f"{flag} on evaluation rows: give --eval FILE")
+        needing = {
+            "--qat compares losses": options.qat is not None,
+            "--keep-best compares steps": options.keep_best is not None,
+            "--measure computes figures": options.measure,
+        }
+        if not eval_read and (flags := [flag for flag, is_given in needing.items() if is_given]):
+            raise UsageError(f"{flags[0]} on evaluation rows: give --eval FILE")
         return cls(read, eval_read, spec, unchanged)
 
 
@@ -210,6 +214,7 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
     import torch
 
     from dataprep.train import quantization
+    from dataprep.train.device import computing_with, threads_for
     from dataprep.train.evaluation import settle_keep_best
     from dataprep.train.lora import add_lora
     from dataprep.train.machines import check_same
@@ -237,7 +242,10 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
         # After the objective: peft changes how gradient checkpointing treats the embeddings, which must be
         # enabled by then.
         lora = {} if options.lora is None else {"lora": add_lora(student, options.lora)}
-        facts = {"objective": spec.name} | facts_of(objective) | lora
+        threads = threads_for(student.model, world.device.type)
+        # On a GPU they would say nothing about the run's result.
+        computing = {"threads": threads} if world.device.type == "cpu" else {}
+        facts = {"objective": spec.name} | facts_of(objective) | lora | computing
         check_same(world, "training data", facts["data"])
         # Several passes read the data: the objective's choice, its rows, and the digest for the records.
         unchanged.check()
@@ -250,7 +258,7 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
     done = run_dir.finished() if resume else None
     if world.agree("yes" if world.first and done else "no") == "yes":
         return _finished(context, done or {})
-    with advise_on_interrupt(run_dir, context.log):
+    with advise_on_interrupt(run_dir, context.log), computing_with(threads):
         if options.qat is not None:
             start = quantization.train_full_precision(objective, facts, scheme, resume=resume)
         # Another seed in each process, so that dropout differs between their batches.

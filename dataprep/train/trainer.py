@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,12 +22,20 @@ from dataprep.core.errors import FileError, TrainingError
 from dataprep.core.sampling import shuffled_order
 from dataprep.models.loading import not_finite
 from dataprep.train.checkpoints import Checkpoints
-from dataprep.train.device import explain_out_of_memory, memory_mb, precision_of
+from dataprep.train.device import Work, explain_out_of_memory, memory_mb, precision_of
 from dataprep.train.distributed import World, wrap_model
 from dataprep.train.evaluation import Evaluator
-from dataprep.train.objective import Batch, Objective, TrainContext, weighted_loss
+from dataprep.train.objective import Batch, Objective, TrainContext, by_length, weighted_loss
 from dataprep.train.options import EPOCHS, TrainOptions, learning_rate_factor, make_optimizer
 from dataprep.train.run_dir import tensorboard_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Steps whose items are sorted by length together, but at most half of an epoch: otherwise the same rows would
+# be in one step in every epoch. Of texts whose lengths are distributed log-normally (σ 0.6), in batches of 8,
+# 51 % was padding without it, 21 % with 8 steps, 10 % with 32.
+WINDOW = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +48,15 @@ class BatchSampler:
     per_step: int
     total: int
     seed: int
+    # Of items that are padded to the longest of their batch, which then have like lengths.
+    lengths: Sequence[int] | None = None
 
     @classmethod
     def of(cls, data: Sized, options: TrainOptions, world: World) -> BatchSampler:
         """Return the sampler of a run over a dataset, all of whose items are those of each epoch.
 
-        A dataset with an attribute ``epochs`` has items of its own for each of them.
+        A dataset with an attribute ``epochs`` has items of its own for each of them. One with ``lengths``
+        pads its items, so each step has items of like length.
         """
         per_step = options.batch_size * options.accumulate * world.size
         epochs: tuple[int, ...] = getattr(data, "epochs", (len(data),))
@@ -55,7 +67,7 @@ class BatchSampler:
         total = round(passes * last) + sum(items - last for items in epochs[:whole])
         if options.steps is not None:
             total = options.steps * per_step
-        return cls(epochs, per_step, max(total, 1), options.seed)
+        return cls(epochs, per_step, max(total, 1), options.seed, getattr(data, "lengths", None))
 
     @property
     def steps(self) -> int:
@@ -81,10 +93,30 @@ class BatchSampler:
                     epoch, begin, order = epoch + 1, end, None
                     end = begin + self.epochs[min(epoch, len(self.epochs) - 1)]
                 if order is None:
-                    order = shuffled_order(end - begin, self.seed + epoch)
-                    order += sum(self.epochs[: min(epoch, len(self.epochs) - 1)])
+                    order = self._order(epoch, begin, end)
                 items.append(int(order[position - begin]))
             yield step, items
+
+    def _order(self, epoch: int, begin: int, end: int) -> NDArray[np.int64]:
+        """Return the items of an epoch, which has the positions from `begin` to `end` of the run."""
+        order = shuffled_order(end - begin, self.seed + epoch)
+        order += sum(self.epochs[: min(epoch, len(self.epochs) - 1)])
+        if self.lengths is None:
+            return order
+        # The epoch's first items may complete a step, and its last ones begin one: they stay as they are.
+        first = -begin % self.per_step
+        steps = (order.size - first) // self.per_step
+        whole = order[first : first + steps * self.per_step]
+        window = max(min(WINDOW, steps // 2), 1) * self.per_step
+        grouped = [
+            by_length(part, self.lengths).reshape(-1, self.per_step)
+            for part in np.split(whole, range(0, whole.size, window)[1:])
+        ]
+        # Shuffled again: otherwise the lengths of texts would rise over every window.
+        order[first : first + whole.size] = np.concatenate(grouped)[
+            shuffled_order(steps, self.seed + epoch)
+        ].ravel()
+        return order
 
 
 class LossModule(nn.Module):
@@ -139,6 +171,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.module, self.options, self.learning_rate)
         self.checkpoints = Checkpoints(self.run_dir, self.module, self.optimizer, self.world)
         self.evaluator = Evaluator(objective, context, self.module, self.checkpoints)
+        self.work = Work.of(student.model, self.world.device, self.options)
         self.forward = compile_module(self.module) if self.options.compile else self.module
         self.tensorboard: Callable[[Mapping[str, Any]], None] | None = None
 
@@ -187,7 +220,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batches = self._micro_batches(items)
-        counts, tokens = self._totals(batches)
+        counts, tokens, flops = self._totals(batches)
         sums = self._backward(batches, counts)
         means = {name: sums[name] / counts[name] for name in sums if counts[name]}
         loss = weighted_loss(self.objective.weights, means)
@@ -204,6 +237,8 @@ class Trainer:
         metrics |= {f"loss_{name}": value for name, value in means.items()} if len(means) > 1 else {}
         metrics |= {"learning_rate": rate, "gradient_norm": norm, "tokens": tokens, "items": len(items)}
         speed = {"seconds": seconds, "tokens_per_second": tokens / seconds, "memory_mb": memory_mb()}
+        if self.work is not None and flops:
+            speed["mfu"] = flops / seconds / (self.work[1] * self.world.size)
         return metrics | speed
 
     def _micro_batches(self, items: list[int]) -> list[tuple[Batch, bool]]:
@@ -216,13 +251,14 @@ class Trainer:
         # others waiting forever, so it computes a placeholder batch, whose loss is scaled by 0.
         return [(self.data.train.batch(part or items[:1]), bool(part)) for part in parts]
 
-    def _totals(self, batches: Sequence[tuple[Batch, bool]]) -> tuple[dict[str, float], int]:
-        """Return each part's count and the number of tokens, over all processes."""
+    def _totals(self, batches: Sequence[tuple[Batch, bool]]) -> tuple[dict[str, float], int, float]:
+        """Return each part's count, the number of tokens, and of operations, over all processes."""
         counted = [batch for batch, counts_in in batches if counts_in]
         names = self.objective.weights
         counts = {name: sum(batch.counts.get(name, 0) for batch in counted) for name in names}
-        tokens = self.world.total({"tokens": sum(batch.tokens for batch in counted)})
-        return self.world.total(counts), int(tokens["tokens"])
+        flops = sum(self.work[0].flops(batch) for batch in counted) if self.work else 0.0
+        totals = self.world.total({"tokens": sum(batch.tokens for batch in counted), "flops": flops})
+        return self.world.total(counts), int(totals["tokens"]), totals["flops"]
 
     def _backward(
         self, batches: Sequence[tuple[Batch, bool]], counts: Mapping[str, float]

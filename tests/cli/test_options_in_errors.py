@@ -28,6 +28,7 @@ ALL = tuple(COMMANDS)
 OTHERS = (
     "init",
     "clean",
+    "compare",
     "validate",
     "lint-tokens",
     "stats",
@@ -66,6 +67,7 @@ UNREACHED = {
         ("report",),
         "it marks the words that `diff` compares, and pairs no rows",
     ),
+    ("models.decoding", "--max-tokens"): (("train",), "a run chooses the length of the answers it measures"),
     ("models.decoding", "--temperature"): (("evaluate",), "a request of `generate`"),
     ("models.student", "--chat-format"): (("export-model", "capture"), "they read no conversations"),
     ("models.student", "--tokenizer"): (("export-model", "capture"), "they make no preset"),
@@ -75,7 +77,7 @@ UNREACHED = {
     ("models.sampling", "--tools"): (ALL, "the settings of `generate`"),
     ("teacher.journal.index", "--fresh"): (("collect",), "a journal that `generate` goes on with"),
     ("teacher.journal.line", "--max-tokens"): (
-        ("collect", "review", "view", "capture"),
+        ("collect", "review", "view", "capture", "train"),
         "a warning about a setting of `generate`",
     ),
     ("tokens.formats.model_template", "--date"): (
@@ -90,7 +92,7 @@ UNREACHED = {
     ("tokens.options", "--split-long"): (ALL, "only `tokenize` packs with this option"),
     ("tokens.shards.packing", "--split-long"): (ALL, "only `tokenize` packs longer rows"),
     ("tokens.shards.packing", "--truncation"): (
-        ("lint-tokens", "mix", "predict", "report", "capture"),
+        ("lint-tokens", "mix", "predict", "report", "capture", "compare"),
         "they pack nothing, or documents that were packed before",
     ),
     ("tokens.shards.reading", "--pack"): (ALL, "they read documents"),
@@ -104,7 +106,10 @@ UNREACHED = {
     ("train.distributed", "--nproc-per-node"): (ALL, "a flag of torchrun"),
 }
 # Commands that share a package, whose messages are for one of them.
-FAMILIES = {"train.": ("train", "predict", "capture"), "datasets.hub": ("fetch", "datasets")}
+FAMILIES = {
+    "train.": ("train", "predict", "capture", "evaluate", "compare"),
+    "datasets.hub": ("fetch", "datasets"),
+}
 FAMILIES["datasets.download"] = FAMILIES["datasets.hub"]
 
 

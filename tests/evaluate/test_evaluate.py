@@ -330,6 +330,29 @@ def test_the_table_and_the_ledger(run, tmp_path):
     assert "exact match (strict)" in rows.err
 
 
+def test_a_model_that_answers_one_letter_is_said_to(run, tmp_path):
+    """Table, JSON and warnings show that nearly all replies are one letter."""
+    golds = ["(a) grass", "(b) sky"] * 100
+    write_jsonl(
+        tmp_path / "rows.jsonl", [chat(f"c{n}", CHOICES, gold, "arc") for n, gold in enumerate(golds)]
+    )
+    given = {f"c{n}": "The answer is (a)." for n in range(198)} | {"c198": "(b)", "c199": "I do not know."}
+    predicted(tmp_path / "given.jsonl", given)
+    done = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl")
+    assert "warning: accuracy of arc: 198 of 200 replies are (a), and 100 of the gold answers\n" in done.err
+    assert "accuracy of arc: 49.50% (42.65% – 56.37%) is not above 50.00%, the share of (a)" in done.err
+    lines = [" ".join(line.split()) for line in done.out.decode().splitlines()]
+    assert lines[-2:] == ["arc gold 100 100", "answered 198 1 1"]
+    report = json.loads(run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--json").out)
+    accuracy = report["results"][0]["figures"]["accuracy"]
+    assert (accuracy["chance"], accuracy["majority"], accuracy["is_above"]) == (0.5, 0.5, False)
+    assert report["results"][0]["answers"]["accuracy"]["answered"] == {"a": 198, "b": 1}
+    assert len(report["warnings"]) == 2
+    # A model that can read the question is not warned about.
+    predicted(tmp_path / "given.jsonl", {f"c{n}": gold for n, gold in enumerate(golds)})
+    assert "warning" not in run("evaluate", "rows.jsonl", "--predictions", "given.jsonl").err
+
+
 def test_the_json_report(run, tmp_path):
     """A script reads every figure, its interval and the ledger; the same command gives the same bytes."""
     write_jsonl(tmp_path / "rows.jsonl", MIXED[:4])

@@ -188,6 +188,15 @@ def test_scores_count_as_the_nearest_class(tmp_path):
     assert list(result.confusion) == ["1", "2", "3", "4", "5"]
 
 
+def test_classes_can_be_named(run, tmp_path):
+    """--classes names classes that no row has, and allows a label that looks like a missing value."""
+    write_jsonl(tmp_path / "rows.jsonl", [{"id": n, "label": "nan"} for n in range(4)])
+    write_jsonl(tmp_path / "given.jsonl", [{"id": n, "prediction": "nan"} for n in range(4)])
+    done = run("evaluate", "rows.jsonl", "--predictions", "given.jsonl", "--classes", "b,nan,a", "--json")
+    assert json.loads(done.out)["results"][0]["answers"]["accuracy"]["gold"] == {"b": 0, "nan": 4, "a": 0}
+    assert run("evaluate", "rows.jsonl", "--predictions", "given.jsonl").code == 1
+
+
 @pytest.mark.parametrize(
     ("row", "given", "says"),
     [
@@ -232,3 +241,27 @@ def test_a_language_model_has_no_classes(tmp_path):
     rows = write_jsonl(tmp_path / "rows.jsonl", [{"label": "a"}])
     with pytest.raises(UsageError, match="evaluate_classes"):
         evaluate_file(rows, predictions=rows, settings=Settings(metric="classes"))
+    with pytest.raises(UsageError, match="--label: for classifiers"):
+        evaluate_file(rows, predictions=rows, settings=Settings(label="grade"))
+
+
+def test_classes_have_no_likelihood_of_choices(trained):
+    """An option that would do nothing is refused."""
+    run, held = trained
+    for settings, says in (
+        (Settings(by="likelihood"), "--by likelihood: for rows with choices"),
+        (Settings(classes=("a", "b")), "--classes: a classifier has classes of its own"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            evaluate_classes(held, model=run.path, settings=settings)
+
+
+def test_rows_come_from_a_pipe(run, trained, tmp_path):
+    """A classifier is recognised by itself; for predictions, the metric says what is measured."""
+    student, _ = trained
+    labelled = write_jsonl(tmp_path / "rows.jsonl", judged(9)).read_bytes()
+    piped = run("evaluate", student.path, "-", "--json", input=labelled)
+    assert json.loads(piped.out) == json.loads(run("evaluate", student.path, "rows.jsonl", "--json").out)
+    predict_files(student.path, [tmp_path / "rows.jsonl"], tmp_path / "given.jsonl")
+    more = ("--predictions", "given.jsonl", "--metric", "classes", "--label", "grade", "--json")
+    assert json.loads(run("evaluate", "-", *more, input=labelled).out) == json.loads(piped.out)

@@ -35,6 +35,7 @@ from dataprep.core.errors import UsageError
 from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.likelihood import BY_LENGTH, BY_LETTER, BY_TEXT, NAMES
 from dataprep.evaluate.settings import Settings
+from dataprep.models import likelihood
 from dataprep.models.likelihood import Candidates, Likelihoods
 from dataprep.models.loading import GenerationError, Model, load
 from tests import tiny_model
@@ -244,7 +245,7 @@ def test_answers_of_an_encoder_decoder(name):
         assert values == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_prompt_and_its_answers_are_read_once():
+def test_a_prompt_and_its_answers_are_read_once(monkeypatch):
     """All answers of all prompts are one forward pass, and tokens that are only predicted are not read."""
     weights = tiny_model.llama()
     scorer = Likelihoods(Model(weights, tiny_model.tokenizer()), 8)
@@ -252,9 +253,16 @@ def test_a_prompt_and_its_answers_are_read_once():
     hook = weights.register_forward_pre_hook(
         lambda _, __, inputs: read.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
     )
-    scorer.of([Candidates(*row) for row in ROWS])
-    hook.remove()
+    together = scorer.of([Candidates(*row) for row in ROWS])
     assert read == [(1, (9 + 3 + 1) + (2 + 1) + 4)]
+    # Logits of many tokens and a large vocabulary would take too much memory at once.
+    read.clear()
+    monkeypatch.setattr(likelihood, "_CELLS", 6 * 330)
+    apart = scorer.of([Candidates(*row) for row in ROWS])
+    hook.remove()
+    assert [length for _, length in read] == [9 + 3 + 1 + 4, 2 + 1]
+    for values, expected in zip(apart, together, strict=True):
+        assert values == pytest.approx(expected, abs=1e-4)
 
 
 TOKENS = st.lists(st.integers(2, 300), min_size=1, max_size=6)
@@ -269,6 +277,7 @@ def tiny(request):
     return Model(weights, tiny_model.tokenizer())
 
 
+@pytest.mark.medium
 @settings(max_examples=15)
 @given(rows=st.lists(CANDIDATES, min_size=1, max_size=6), data=st.data())
 def test_batch_size_and_order_change_nothing(tiny, rows, data):
@@ -320,6 +329,26 @@ def test_a_student_is_asked_as_it_was_trained(tmp_path):
     assert found["text"] == pytest.approx(expected, abs=1e-4)
     expected = [plain(model, words, asked, text) for text in ("(a)", "(b)", "(c)")]
     assert found["letter"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_prompt_need_not_list_the_choices(folder, tmp_path):
+    """Examples have choices of their own, so that their texts can be scored behind the question alone."""
+    question, choices, label = QUESTIONS[1]
+    gold = {"label": label, "text": choices[0]}
+    example = {"id": "q", "task": "choice", "source": "arc", "question": question, "choices": choices}
+    path, out = write_jsonl(tmp_path / "rows.jsonl", [example | {"answer": gold}]), tmp_path / "out.jsonl"
+    alone = Settings(by="likelihood", template={"user": "{question}", "system": ""})
+    done = evaluate_file(path, model=folder, output=out, settings=alone)
+    words = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    asked = words.apply_chat_template(
+        tiny_model.messages(question), tokenize=False, add_generation_prompt=True
+    )
+    expected = [plain(model, words, asked, text) for text in choices]
+    (row,) = read_jsonl(out)
+    assert row["log_likelihoods"]["text"] == pytest.approx(expected, abs=1e-4)
+    # Every figure stands beside chance and the majority.
+    assert [figure.chance for figure in done.results[0].figures] == [1 / len(choices)] * 3
 
 
 def test_a_template_may_write_a_space_before_an_answer(tmp_path):

@@ -92,6 +92,23 @@ def test_runs_of_different_objectives(runs):
     assert "different evaluation rows" in warnings[1]
 
 
+def test_figures_of_a_language_model(tmp_path):
+    """What `--measure` writes into the metrics is shown beside chance and majority, which do not change."""
+    (tmp_path / "options.toml").write_text('objective = "sft"\n')
+    about = {"measured_rows": 4, "chance": 0.25, "majority": 0.5}
+    lines = [{"step": n, "eval_loss": 2.0 - n, "accuracy_by_text": 0.25 + n / 4} | about for n in (0, 1)]
+    lines.insert(1, {"step": 1, "loss": 1.0, "tokens": 4, "seconds": 0.5, "mfu": 0.125})
+    write_jsonl(tmp_path / "metrics.jsonl", lines)
+    found = values(compare_runs([tmp_path]))
+    assert {name: value for (part, name), value in found.items() if part == "figures"} == {
+        "accuracy_by_text, before": [0.25],
+        "accuracy_by_text, after": [0.5],
+        "majority": [0.5],
+        "chance": [0.25],
+    }
+    assert found["training", "share of the device's peak"] == [0.125]
+
+
 def copied(runs, tmp_path, *names):
     """A run's directory with some of its files only."""
     folder = tmp_path / "run"

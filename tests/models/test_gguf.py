@@ -5,6 +5,7 @@ import math
 import os
 import re
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -13,12 +14,16 @@ import torch
 import dataprep
 from dataprep.core.errors import DataprepError, FileError, MissingDependencyError, TokenizerError, UsageError
 from dataprep.models.gguf.vocabulary import vocabulary_of
+from dataprep.tokens import export
+from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.export import generation_ids, save_pretrained
 from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
+from dataprep.tokens.tokenizers.loading import load_tokenizer
 from tests.helpers import listing
+from tests.llama_cpp import running
 from tests.tokens.test_saved_tokenizers import lines, sentencepiece_tokenizer, tokenizer_of
-from tests.toy_tokenizer import ROOT
+from tests.toy_tokenizer import LLAMA3, ROOT
 
 gguf = pytest.importorskip("gguf")
 transformers = pytest.importorskip("transformers")
@@ -321,6 +326,108 @@ def test_other_merges_are_compared(tmp_path):
         vocabulary_of(tokenizer)
 
 
+# --- llama.cpp itself
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_llama_cpp_continues_as_transformers_does(tmp_path, kind):
+    """With random weights, the likeliest tokens are the same only if every matrix is in its place."""
+    model = write_student(tmp_path / "student", KINDS[kind][0], **KINDS[kind][1])
+    dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf")
+    ids = np.random.default_rng(2).integers(20, 320, 90).tolist()  # the scaled positions differ from 64 on
+    with running(tmp_path / "a.gguf") as llama:
+        answer = llama.continuation(ids, 24)
+    with torch.no_grad():
+        scores = model.eval()(torch.tensor([[*ids, *answer]])).logits[0, len(ids) - 1 : -1]
+    assert answer
+    # Two tokens can be equally likely up to rounding, which differs.
+    chosen = scores.gather(1, torch.tensor(answer)[:, None])[:, 0]
+    assert (scores.max(1).values - chosen < 1e-2).all()
+
+
+def _crossing(pre):
+    """A byte-level tokenizer with tokens across the borders of words, so that each cut shows in the ids."""
+    library = pytest.importorskip("tokenizers")
+    built = library.Tokenizer(library.models.BPE())
+    built.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    built.decoder = library.decoders.ByteLevel()
+    alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=3000, special_tokens=["<s>", "<|im_end|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    built.train_from_iterator([*AWKWARD] * 3, trainer)
+    document = json.loads(built.to_str())
+    document["pre_tokenizer"] = json.loads(tokenizer_of("huggingface").content)["pre_tokenizer"]
+    if pre == "qwen2":
+        _as_qwen(document)
+    elif pre in CUT:
+        document["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": CUT[pre]}
+    document["model"]["ignore_merges"] = pre == "llama-bpe"
+    return HuggingFaceTokenizer("tokenizer.json", json.dumps(document).encode())
+
+
+AWKWARD = [
+    *export.TEXTS, "I'LL we'll I'm can't 'S don't've 1a2b 3.14 12345678 a1 1 2 34",
+    "x = [1,2];\n\n\n  y\t\tz  \n", "...!?\n\n#!? a\r\n\r\nb   \n", "Straße naïve Ωμέγα русский",
+    "a  b   c    d", " \n a", "end  ", "tab\t \t x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pre", ["smaug-bpe", "llama-bpe", "qwen2", *CUT])
+def test_llama_cpp_cuts_texts_alike(tmp_path, pre):
+    """Tokens that cross the borders of words would show a text that is cut elsewhere."""
+    tokenizer = _crossing(pre)
+    write_model(tmp_path / "student", "Qwen2" if pre == "qwen2" else "Llama", vocab_size=tokenizer.vocab_size)
+    (tmp_path / "student" / "tokenizer.json").write_bytes(tokenizer.content)
+    dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf")
+    with running(tmp_path / "a.gguf") as llama:
+        for text in AWKWARD:
+            composed = unicodedata.normalize("NFC", text) if pre == "qwen2" else text
+            assert llama.encode(composed) == tokenizer.encode(text), text
+
+
+@pytest.mark.parametrize("kind", ["ranks", "bpe bpe", "llama2 bpe", "symbols, no prefix bpe"])
+def test_llama_cpp_gives_the_same_ids(tmp_path, kind):
+    """Tokenizers of other files too: tiktoken's ranks, SentencePiece with and without a space first."""
+    tokenizer = tokenizer_of(kind)
+    write_model(tmp_path / "student", vocab_size=tokenizer.vocab_size)
+    if kind == "ranks":
+        save_pretrained(tokenizer, chat_format_of("llama3"), tmp_path / "student")
+    else:
+        (tmp_path / "student" / "tokenizer.model").write_bytes(tokenizer.content)
+    dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf")
+    with running(tmp_path / "a.gguf") as llama:
+        for text in [*TEXTS, *AWKWARD]:
+            if "\u2581" not in text:
+                assert llama.encode(text) == tokenizer.encode(text), text
+
+
+@pytest.mark.medium
+def test_llama3s_own_tokenizer(tmp_path):
+    """The 128,256 tokens of Llama 3's rank file, and texts of every kind."""
+    if not LLAMA3.is_file():
+        pytest.skip(f"{LLAMA3} is missing")
+    tokenizer = load_tokenizer(LLAMA3)
+    write_model(tmp_path / "student", vocab_size=tokenizer.vocab_size, hidden_size=32, head_dim=16)
+    save_pretrained(tokenizer, chat_format_of("llama3"), tmp_path / "student")
+    dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf")
+    with running(tmp_path / "a.gguf") as llama:
+        for text in AWKWARD:
+            assert llama.encode(text) == tokenizer.encode(text), text
+
+
+@pytest.mark.parametrize("name", ["llama3", "chatml", "llama2"])
+def test_llama_cpp_asks_as_the_student_was_trained(tmp_path, name):
+    """The template's prompt in llama.cpp has the ids of the student's chat format."""
+    write_student(tmp_path / "student", chat_format=name)
+    dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf")
+    messages = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "the fox, 12 hens?"}]
+    encoder = Encoder(tokenizer_of("huggingface"), chat_format_of(name))
+    with running(tmp_path / "a.gguf") as llama:
+        found = llama.encode(llama.prompt(messages), special=True)
+    assert found == encoder.encode_prompt({"messages": messages})
+
+
 # --- chats
 
 
@@ -500,19 +607,19 @@ QUESTIONS = [
 
 @pytest.mark.models
 @pytest.mark.slow
-def test_llama_cpp_answers_as_transformers_does(smollm2, tmp_path):
-    """Greedy answers of 48 tokens to 20 questions are the same in llama.cpp, token for token."""
-    llama_cpp = pytest.importorskip("llama_cpp")
+def test_smollm2_answers_as_in_transformers(smollm2, tmp_path):
+    """Greedy answers of at most 32 tokens to 20 questions are the same in llama.cpp, token for token."""
     dataprep.export_model(smollm2, tmp_path / "a.gguf")
-    llama = llama_cpp.Llama(str(tmp_path / "a.gguf"), n_ctx=512, verbose=False)
     tokenizer = transformers.AutoTokenizer.from_pretrained(smollm2)
     model = transformers.AutoModelForCausalLM.from_pretrained(smollm2)
-    for question in QUESTIONS:
-        chat = [{"role": "user", "content": question}]
-        prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
-        assert llama.tokenize(prompt.encode(), add_bos=False, special=True) == ids["input_ids"][0].tolist()
-        expected = model.generate(**ids, max_new_tokens=48, do_sample=False)[0, ids["input_ids"].shape[1] :]
-        answer = llama.create_chat_completion(chat, max_tokens=48, temperature=0.0)
-        text = tokenizer.decode(expected, skip_special_tokens=True)
-        assert answer["choices"][0]["message"]["content"].strip() == text.strip(), question
+    with running(tmp_path / "a.gguf") as llama:
+        for question in QUESTIONS:
+            chat = [{"role": "user", "content": question}]
+            prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
+            asked = ids["input_ids"][0].tolist()
+            assert llama.prompt(chat) == prompt
+            assert llama.encode(prompt, special=True) == asked
+            output = model.generate(**ids, max_new_tokens=32, do_sample=False)[0, len(asked) :]
+            expected = tokenizer.decode(output, skip_special_tokens=True)
+            assert llama.answer(chat, 32) == expected, question

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from dataprep.train.capture.capturing import capture
 from dataprep.train.capture.options import CaptureOptions
 from dataprep.train.layers import output_layer
 from dataprep.train.layers.output_layer import Head
-from dataprep.train.layers.top_k import TeacherTop
+from dataprep.train.layers.top_k import TeacherTop, divergence_of_top
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests.helpers import run_here
@@ -32,6 +33,8 @@ from tests.students import unfinish, write_model, write_tokenizer
 from tests.teacher_server import Reply, TeacherServer, error
 
 K = 8
+SMOL = Path(os.environ.get("DATAPREP_REAL_MODELS", "../models")) / "smollm2-135m-instruct"
+SAMPLES = Path(__file__).parents[2] / "raw" / "gsm8k" / "train.jsonl"
 
 
 def make_shards(place, output, **options):
@@ -196,6 +199,52 @@ def test_a_capture_that_is_killed_goes_on_to_the_same_bytes(place, shards, tmp_p
     assert files[0] == files[1]
 
 
+def exact_losses(teacher, student, k, temperature):
+    """The divergence at each position, of logits: the teacher's k likeliest tokens, and all others as one."""
+    log_p, log_q = (torch.log_softmax(part.double() / temperature, dim=-1) for part in (teacher, student))
+    ids = teacher.topk(k, dim=-1).indices
+    others = torch.ones_like(log_p).scatter(1, ids, 0.0)
+    p, q = (
+        torch.cat([part.gather(1, ids).exp(), (part.exp() * others).sum(dim=1, keepdim=True)], dim=1)
+        for part in (log_p, log_q)
+    )
+    return temperature**2 * (p * (p / q).log()).sum(dim=1)
+
+
+@pytest.mark.models
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not SMOL.is_dir(), reason="DATAPREP_REAL_MODELS names no folder with smollm2-135m-instruct"
+)
+@torch.no_grad()
+def test_a_real_teacher_takes_few_bytes_and_loses_little(tmp_path):
+    """Of SmolLM2, a token takes at most 120 bytes at k = 50, and the loss is that of its own logits."""
+    made = run_here(["convert", "gsm8k", SAMPLES, "-o", "rows.jsonl"], cwd=tmp_path)
+    assert made.code == 0, made.err
+    lines = (tmp_path / "rows.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "few.jsonl").write_bytes(b"".join(lines[:6]))
+    tokenize_files(tmp_path / "few.jsonl", tmp_path / "tokens", tokenizer=SMOL)
+    shards = Shards.open(tmp_path / "tokens")
+    teacher = LlamaForCausalLM.from_pretrained(SMOL).eval()
+    logits = []
+    for ids, mask in shards:
+        found = teacher(torch.from_numpy(ids.astype(np.int64))[None]).logits[0, : shards.vocab_size]
+        logits.append(found[np.flatnonzero(mask[1:])])
+    exact = torch.cat(logits)
+    # A student that is near the teacher.
+    student = 0.9 * exact + 0.3 * torch.randn(exact.shape, generator=torch.Generator().manual_seed(1))
+    for k, most in ((50, 120), (128, 300)):
+        options = CaptureOptions(top_k=k)
+        stored = capture(tmp_path / "tokens", tmp_path / f"top-{k}", str(SMOL), options=options).logits
+        assert stored.bytes_per_token <= most
+        top = stored.batch(range(len(stored)))
+        for temperature in stored.temperatures:
+            listed, rest = map(torch.from_numpy, top.at(temperature))
+            found = divergence_of_top(student, torch.from_numpy(top.ids), listed, rest, temperature)
+            expected = exact_losses(exact, student, k, temperature).mean()
+            assert float(found) / len(exact) == pytest.approx(float(expected), abs=1e-4)
+
+
 # Training
 
 
@@ -264,6 +313,7 @@ class Plain(torch.nn.Module):
         return self.layer(hidden)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["plain", "packed"])
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_the_loss_is_that_of_the_teacher_in_memory(place, shards, logits, tmp_path, name, temperature):
@@ -291,6 +341,7 @@ def test_the_loss_is_that_of_the_teacher_in_memory(place, shards, logits, tmp_pa
     assert metrics(tmp_path / "run", "loss_teacher")[0] == pytest.approx(total / count, abs=1e-4)
 
 
+@pytest.mark.medium
 def test_a_share_of_nothing_is_plain_training(place, shards, logits, tmp_path):
     """Without a share of the teacher, the losses are those of a run without logits."""
     run(place, shards / "plain", tmp_path / "a", teacher_logits=str(logits / "plain"), teacher_share=0.0)

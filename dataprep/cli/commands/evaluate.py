@@ -63,7 +63,7 @@ def command(
       dataprep evaluate runs/scorer labelled.csv -o scored.jsonl
     """
     from dataprep.evaluate.evaluator import evaluate_file
-    from dataprep.train.objectives.soft_label.evaluating import evaluate_classes, measures_classes
+    from dataprep.train.classifiers.evaluating import evaluate_classes, measures_classes
 
     model, path = _arguments(paths, predictions)
     if output == "-" and as_json:

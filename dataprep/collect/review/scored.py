@@ -165,7 +165,7 @@ def _check(row: Mapping[str, Any]) -> None:
         found = ", ".join(map(repr, row)) or "none"
         raise RowError("not a scored row", f"the row's fields are {found}; expected rows of `evaluate -o`")
     if "scores" not in row:
-        raise RowError("a row without an answer", "rows of --metric loss have a loss only")
+        raise RowError("a row without an answer", "rows of the metric loss have a loss only")
     kinds = (("metric", str), ("scores", dict), ("gold", list))
     wrong = [
         (name, row.get(name)) for name, kind in kinds if type(row.get(name)) is not kind or not row[name]

@@ -207,7 +207,7 @@ class Result:
         about = self.source or "the rows"
         warnings = [
             f"{name} of {about}: no answer could be read from {count:,} of {self.rows:,} "
-            "replies, so the figure says little about the student; look at replies with -o OUT"
+            "replies, so the figure says little about the student; look at replies with `evaluate -o OUT`"
             for name, count in read.items()
         ]
         for name, found in self.answers.items():

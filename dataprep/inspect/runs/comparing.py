@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from dataprep.core.errors import UsageError
-from dataprep.inspect.runs.reading import Run, read_run
+from dataprep.inspect.runs.reading import BASELINES, Run, read_run
 
 # Options about how a run is shown and saved. They change nothing that is compared.
 _NOT_COMPARED = ("save_every", "keep", "keep_checkpoints", "tensorboard")
@@ -159,8 +159,8 @@ def _of_training(runs: Sequence[Run]) -> Iterator[Line]:
         for number, when in enumerate(("before", "after")):
             values = [found.get(name, (None, None))[number] for found in figures]
             yield from _if_any("figures", f"{name}, {when}", values)
-    for name in ("majority", "chance"):
-        yield from _if_any("figures", name, [_nested(run.results, "baselines", name) for run in runs])
+    for name in BASELINES:
+        yield from _if_any("figures", name, [run.baseline(name) for run in runs])
 
 
 def _if_any(part: str, name: str, values: Sequence[Any]) -> Iterator[Line]:

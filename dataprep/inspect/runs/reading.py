@@ -19,8 +19,8 @@ from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import FACTS, METRICS, OPTIONS, RESULTS
 
 State = Literal["finished", "in progress", "not finished", "damaged"]
-# Entries of a line of metrics that are no figures of an evaluation.
-_NO_FIGURES = ("step", "steps", "rows")
+# Values that no skill is needed for. They are the same before and after.
+BASELINES = ("majority", "chance")
 
 
 @dataclass(slots=True)
@@ -89,12 +89,19 @@ class Run:
         last = _figures(self.after) | _figures(self.results.get("metrics") or {})
         return {name: (first.get(name), last.get(name)) for name in dict.fromkeys((*first, *last))}
 
+    def baseline(self, name: str) -> float | None:
+        """Return what the figures of choices and classes are compared with: one of ``BASELINES``."""
+        found = (self.results.get(part) or {} for part in ("baselines", "metrics"))
+        values = (each.get(name) for each in (*found, self.after))
+        return next((float(value) for value in values if isinstance(value, int | float)), None)
+
 
 def _figures(line: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in line.items()
-        if type(value) in (int, float) and name not in _NO_FIGURES and not name.startswith("eval_loss")
+        # Whole numbers count rows.
+        if type(value) is float and name not in BASELINES and not name.startswith("eval_loss")
     }
 
 

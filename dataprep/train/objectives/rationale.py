@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataprep.answers.quality import KEEPABLE
 from dataprep.core.errors import UsageError
+from dataprep.core.sampling import shuffled_order
 from dataprep.models.student import Student, load_chat_format_for, load_student, load_tokenizer_for
 from dataprep.tokens.tokenizers.base import pad_id
 from dataprep.train.layers.encoder_decoder import PackedPairs, PaddedPairs, pairs_for
@@ -31,14 +32,17 @@ from dataprep.train.objectives.rationale_data import (
     read_rows,
     weights_of,
 )
+from dataprep.train.options import flag_of
+from dataprep.train.recipes import describe_recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dataprep.train.distributed import World
 
-# Generating takes much longer than computing a loss, so only some rows are answered.
-ANSWERED_ROWS, ANSWER_TOKENS = 200, 64
+# Generating takes much longer than computing a loss. All evaluation rows are answered where rows and weights
+# multiply to no more than this, which takes minutes on two cores; else some, and never fewer than 200.
+ANSWERED_WORK, ANSWERED_LEAST, ANSWER_TOKENS = 10**11, 200, 64
 
 
 class ChatLosses:
@@ -53,6 +57,7 @@ class ChatLosses:
         return self.output.head(model, inputs, tensors["positions"]).losses(tensors["targets"], sizes)
 
 
+ALL = "all"  # of --keep-status
 TaskLosses = ChatLosses | PackedPairs | PaddedPairs
 
 
@@ -76,6 +81,9 @@ class RationaleObjective(Objective):
         self.task_losses: TaskLosses
         if student.is_encoder_decoder:
             self.task_losses = pairs_for(student.model, pad_id(student.tokenizer))
+            if isinstance(self.task_losses, PaddedPairs):
+                for dataset in data.named().values():
+                    dataset.lengths = dataset.longest_texts()
         else:
             # Each task is a document of its own: the parts of a row must not see each other.
             use_packed_attention(student.model)
@@ -87,8 +95,8 @@ class RationaleObjective(Objective):
     def load_model(cls, context: TrainContext) -> Student:
         """Load the student: an encoder-decoder or a decoder."""
         options = context.options
-        if unknown := [status for status in options.keep_status if status not in KEEPABLE]:
-            known = ", ".join(KEEPABLE)
+        if unknown := [status for status in options.keep_status if status not in (*KEEPABLE, ALL)]:
+            known = ", ".join((*KEEPABLE, ALL))
             raise UsageError(f"--keep-status {unknown[0]}: a rationale with a text is one of {known}")
         tokenizer = load_tokenizer_for(options.model, options.tokenizer, context.data)
         if options.loss != "all" or options.split_thinking:
@@ -109,10 +117,18 @@ class RationaleObjective(Objective):
     def load_dataset(cls, context: TrainContext, student: Student) -> TrainData:
         """Read rows with rationales, and encode each of their parts."""
         kept = context.options.keep_status
+        kept = KEEPABLE if ALL in kept else kept
         rows = read_rows(context.data, kept, context.rejects)
         # Evaluation rows have the weights of the training rows: other teachers have no part in the loss.
         weights = weights_of(context.options, rows.teachers)
+        if recipe := describe_recipe(context.options):
+            for what in ("set", "given"):
+                values = ", ".join(f"{flag_of(name)} {_shown(value)}" for name, value in recipe[what].items())
+                context.log(f"recipe {recipe['name']}, {what}: {values or 'nothing'}")
         train = _encode(context, context.data, rows, weights, student)
+        train.warnings = few_used(train, rows)
+        for warning in train.warnings:
+            context.log(f"warning: {warning}")
         paths = context.eval_data
         if not paths:
             return TrainData(train)
@@ -129,18 +145,27 @@ class RationaleObjective(Objective):
         return ("answer_exact_match",) if dataset is not None and self._questions(dataset) else ()
 
     def measure(self, processes: World | None = None) -> dict[str, Any]:
-        """Return the share of exact answers among the first rows, and their number."""
-        student: Student = self.student
-        tasks = self._questions(self.data.eval)[:ANSWERED_ROWS]
-        if not tasks:
+        """Return the share of exact answers, their number, and of how many rows they are a sample.
+
+        `--measure` is their number. It defaults to all where that is cheap.
+        """
+        student, options = self.student, self.context.options
+        questions = self._questions(self.data.eval)
+        if not questions:
             return {}
+        weights = sum(each.numel() for each in student.model.parameters())
+        count = options.measure or max(ANSWERED_LEAST, ANSWERED_WORK // weights)
+        # Not the first ones, which can be of one kind.
+        drawn = shuffled_order(len(questions), options.seed)[:count]
+        tasks = [questions[number] for number in sorted(drawn.tolist())]
         shard = processes.shard(tasks) if processes else tasks
         texts = student.generate_samples([task.prompt for task in shard], ANSWER_TOKENS)
         wanted = [student.decode_answer(task.target.tolist()) for task in shard]
         # Surrounding whitespace does not make an answer wrong.
         exact = sum(text.strip() == target.strip() for text, target in zip(texts, wanted, strict=True))
         total = processes.total({"exact": exact})["exact"] if processes else exact
-        return {"answer_exact_match": total / len(tasks), "answers": len(tasks)}
+        counts = {"answers": len(tasks), "answers_of": len(questions)}
+        return {"answer_exact_match": total / len(tasks), **counts}
 
     def results(self) -> dict[str, Any]:
         """Return a sample answer, and the share of exact answers."""
@@ -152,7 +177,8 @@ class RationaleObjective(Objective):
         prompt = tasks[0].prompt
         answer = self.student.generate_samples([prompt], ANSWER_TOKENS)[0].strip()
         sample = {"prompt": self.student.tokenizer.decode(prompt.tolist()), "answer": answer}
-        return {"sample": sample} | ({"metrics": self.measure()} if evaluates else {})
+        warnings = {"warnings": self.data.train.warnings} if self.data.train.warnings else {}
+        return {"sample": sample} | warnings | ({"metrics": self.measure()} if evaluates else {})
 
     def _questions(self, dataset: RationaleDataset) -> list[Task]:
         """Return the tasks that ask for an answer."""
@@ -161,7 +187,8 @@ class RationaleObjective(Objective):
     def facts(self) -> dict[str, Any]:
         """Return what became of the rows, for each part of the loss."""
         datasets = self.data.named()
-        return {
+        recipe = describe_recipe(self.context.options)
+        return ({} if recipe is None else {"recipe": recipe}) | {
             "cut": {name: dataset.encoder.cut for name, dataset in datasets.items()},
             "ledger": {name: dataset.ledger.to_json() for name, dataset in datasets.items()},
             "parts": {
@@ -172,11 +199,28 @@ class RationaleObjective(Objective):
         }
 
 
+def few_used(dataset: RationaleDataset, rows: RationaleRows) -> list[str]:
+    """Return a warning for each teacher of whose rationales less than half are used, for their status."""
+    warnings = []
+    for part in dataset.parts[1:]:
+        used, unused = dataset.part_ledgers[part].rows_out, rows.unused(part)
+        if dataset.weights[part] and used < (used + unused) / 2:
+            warnings.append(
+                f"{part}: {used:,} of {used + unused:,} rationales are used; choose with --keep-status which "
+                f"are, or use all of them with --keep-status {ALL}"
+            )
+    return warnings
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def _encode(
     context: TrainContext, paths: list[str], rows: RationaleRows, weights: dict[str, float], student: Student
 ) -> RationaleDataset:
     """Encode rows, and log what became of them."""
-    dataset = encode_tasks(rows, weights, _task_encoder(student, context))
+    dataset = encode_tasks(rows, weights, _task_encoder(student, context), cue=context.options.cue)
     dataset.files = file_facts(paths)
     name = ", ".join(paths)
     if not len(dataset):
@@ -196,6 +240,9 @@ def _task_encoder(student: Student, context: TrainContext) -> TaskEncoder:
     options = context.options
     limit = check_max_length(options.max_length, student.context_length)
     if not student.is_encoder_decoder:
+        if options.max_target_length is not None or options.keep_end:
+            flag = "--keep-end" if options.max_target_length is None else "--max-target-length"
+            raise UsageError(f"{flag}: a decoder reads question and target as one row; leave it out")
         return ChatTaskEncoder(student.tokenizer, student.chat_format, limit, options.truncation)
     # transformers would fail in the first forward pass, without naming the file to correct.
     start = student.model.config.decoder_start_token_id
@@ -204,4 +251,12 @@ def _task_encoder(student: Student, context: TrainContext) -> TaskEncoder:
             f"--model {options.model}: its configuration has no decoder_start_token_id, which its decoder "
             "reads first: add it to config.json"
         )
-    return PairTaskEncoder(student.tokenizer, student.eos_token_ids[0], start, limit, options.truncation)
+    return PairTaskEncoder(
+        student.tokenizer,
+        student.eos_token_ids[0],
+        start,
+        limit,
+        options.truncation,
+        max_target_length=options.max_target_length,
+        keep_end=options.keep_end,
+    )

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from dataprep.answers.quality import KEEPABLE
+from dataprep.answers.rationale import CUE
 from dataprep.core.conversations import find_ignored
 from dataprep.core.errors import InputError, Location, RowDropped, RowError, UsageError
 from dataprep.core.io import Rejects
@@ -63,6 +65,11 @@ class RationaleRows:
     # All rows, with those that could not be read; and where further bad rows go.
     read: Ledger = field(default_factory=Ledger)
     rejects: Rejects = field(default_factory=lambda: Rejects(None))
+
+    def unused(self, part: str) -> int:
+        """Return the number of rationales of a teacher that are left out for their status."""
+        with_text = {f"status: {status}" for status in KEEPABLE}
+        return sum(row.missing.get(part) in with_text for row in self.rows)
 
     def ledger(self, part: str) -> Ledger:
         """Return what became of all rows in one part of the loss."""
@@ -166,9 +173,14 @@ class PairTaskEncoder:
         start_token_id: int,
         max_length: int | None,
         truncation: str,
+        *,
+        max_target_length: int | None = None,
+        keep_end: bool = False,
     ) -> None:
         self.tokenizer, self.eos_token_id, self.start_token_id = tokenizer, eos_token_id, start_token_id
-        self.max_length, self.truncation = max_length, truncation
+        # Of a question, and of a target.
+        self.limits = max_length, max_target_length or max_length
+        self.truncation, self.keep_end = truncation, keep_end
         self.cut = 0
 
     def encode(self, pairs: Sequence[tuple[str, str]]) -> list[Encoded | RowError]:
@@ -184,21 +196,24 @@ class PairTaskEncoder:
         return [self._truncate(*pair) for pair in zip(ids[::2], ids[1::2], strict=True)]
 
     def _truncate(self, prompt: list[int], target: list[int]) -> Encoded | RowError:
-        prompt, target = [*prompt, self.eos_token_id], [*target, self.eos_token_id]
-        limit = self.max_length
-        if limit is None or max(len(prompt), len(target)) <= limit:
-            return prompt, target
-        text = "question" if len(prompt) > limit else "target"
-        detail = f"found {max(len(prompt), len(target)):,} in the {text}; expected at most {limit:,}"
+        texts = [*prompt, self.eos_token_id], [*target, self.eos_token_id]
+        over = [limit is not None and len(ids) > limit for ids, limit in zip(texts, self.limits, strict=True)]
+        if not any(over):
+            return texts
+        at = over.index(True)
+        text, limit = ("question", "target")[at], self.limits[at]
+        detail = f"found {len(texts[at]):,} in the {text}; expected at most {limit:,}"
         if self.truncation == "drop":
             return RowDropped("too many tokens", detail)
         if self.truncation == "error":
             return RowError("too many tokens", f"{detail}: drop or truncate such texts, or allow more")
-        self.cut += (len(prompt) > limit) + (len(target) > limit)
-        if len(prompt) > limit:
-            prompt = [*prompt[: limit - 1], self.eos_token_id]
-        # A truncated target keeps no end: the student would learn to stop in the middle of a text.
-        return prompt, target[:limit]
+        self.cut += sum(over)
+        prompt, target = (ids[:limit] for ids, limit in zip(texts, self.limits, strict=True))
+        prompt[-1] = self.eos_token_id
+        # By default a truncated target keeps no end: the student would learn to stop in the middle of a text.
+        if self.keep_end:
+            target[-1] = self.eos_token_id
+        return prompt, target
 
     def batch(self, tasks: Sequence[Task]) -> Batch:
         """Return tensors as `PackedPairs` reads them."""
@@ -275,10 +290,20 @@ class RationaleDataset:
     # Rows read, encoded and dropped, for each part of the loss and as a whole.
     part_ledgers: dict[str, Ledger] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
+    warnings: list[str] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
+    # By which rows of like length share a batch, if batches are padded.
+    lengths: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def longest_texts(self) -> list[int]:
+        """Return the number of tokens in the longest question and the longest target of each row."""
+        return [
+            max(task.prompt.size for task in tasks) + max(task.target.size for task in tasks)
+            for tasks in self.items
+        ]
 
     @property
     def parts(self) -> list[str]:
@@ -310,15 +335,20 @@ class RationaleDataset:
         return batch
 
 
-def encode_tasks(rows: RationaleRows, weights: Mapping[str, float], encoder: TaskEncoder) -> RationaleDataset:
-    """Encode rows; leave out parts that are too long, and rows without any part."""
+def encode_tasks(
+    rows: RationaleRows, weights: Mapping[str, float], encoder: TaskEncoder, *, cue: bool = False
+) -> RationaleDataset:
+    """Encode rows; leave out parts that are too long, and rows without any part.
+
+    With ``cue``, the cue that teachers were asked with comes before the rationales of all but the first.
+    """
     ledger = Ledger(rows_in=rows.read.rows_in, failed=Counter(rows.read.failed))
     dataset = RationaleDataset(dict(weights), encoder, ledger=ledger)
     dataset.part_ledgers = {part: rows.ledger(part) for part in weights}
     # Batches of rows: tokenizers encode many texts at once much faster than one at a time.
     for start in range(0, len(rows.rows), _ROWS_AT_ONCE):
         batch = [(row, list[Task]()) for row in rows.rows[start : start + _ROWS_AT_ONCE]]
-        _encode_batch(batch, dataset, rows.rejects)
+        _encode_batch(batch, dataset, rows.rejects, CUE + "\n" if cue else "")
         dataset.places += [row.where for row, tasks in batch if tasks]
         dataset.items += [tasks for _, tasks in batch if tasks]
     dataset.ledger.rows_out = len(dataset.items)
@@ -330,12 +360,16 @@ def encode_tasks(rows: RationaleRows, weights: Mapping[str, float], encoder: Tas
 
 
 def _encode_batch(
-    batch: Sequence[tuple[RationaleRow, list[Task]]], dataset: RationaleDataset, rejects: Rejects
+    batch: Sequence[tuple[RationaleRow, list[Task]]], dataset: RationaleDataset, rejects: Rejects, cue: str
 ) -> None:
     """Add the tasks of each row to its list."""
     parts = list(enumerate(dataset.weights))
     wanted = [(*row, *part) for row in batch for part in parts if part[1] in row[0].targets]
-    pairs = [(prefix_of(part) + row.question, row.targets[name]) for row, _, part, name in wanted]
+    cues = [cue if part > 1 else "" for _, _, part, _ in wanted]
+    pairs = [
+        (prefix_of(part) + row.question, before + row.targets[name])
+        for (row, _, part, name), before in zip(wanted, cues, strict=True)
+    ]
     encoded = dataset.encoder.encode(pairs) if pairs else []
     bad: dict[Location, str] = {}
     for (row, _, _, name), pair in zip(wanted, encoded, strict=True):

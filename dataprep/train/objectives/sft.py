@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 
 from dataprep.core.errors import InputError, UsageError
-from dataprep.evaluate.metrics.references import style_of
+from dataprep.evaluate.items import Training
+from dataprep.evaluate.metrics.references import Style, style_of
 from dataprep.models.comparison import compare_tokenizers
 from dataprep.models.student import (
     Student,
@@ -27,11 +29,14 @@ from dataprep.tokens.tokenize import tokenize_files
 from dataprep.train.layers.output_layer import OutputLayer
 from dataprep.train.layers.packed_attention import document_inputs, use_packed_attention
 from dataprep.train.objective import Batch, Objective, TrainContext, TrainData, check_max_length
+from dataprep.train.objectives.answers import ROWS, Answers
 from dataprep.train.run_dir import TOKENS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
+
+    from dataprep.train.distributed import World
 
 PART = "tokens"
 # A sample is for a first look: the model card shows it in full.
@@ -86,10 +91,11 @@ class SftObjective(Objective):
         inputs = document_inputs(tensors["ids"], tensors["bounds"])
         return {PART: self.output.head(model, inputs, tensors["positions"]).loss(tensors["targets"])}
 
-    def facts(self) -> dict[str, Any]:
-        """Return how the answers of the first rows name a choice: `evaluate` reads the student's so."""
+    @cached_property
+    def answer_style(self) -> Style | None:
+        """The way in which the first rows' answers name a choice, if they do: `evaluate` reads them so."""
         shards, decode = self.data.train.shards, self.student.tokenizer.decode
-        styles: Counter[str] = Counter()
+        styles: Counter[Style] = Counter()
         for index in range(min(shards.documents, STYLED_ROWS)):
             ids, mask = shards.document(index)
             start = max(int(mask.argmax()), 1)
@@ -97,10 +103,33 @@ class SftObjective(Objective):
             answer = self.student.decode_answer(ids[start:].tolist())
             if style := style_of(decode(ids[:start].tolist()), answer):
                 styles[style] += 1
-        return {"answer_style": max(styles, key=styles.__getitem__, default=None)}
+        return max(styles, key=styles.__getitem__, default=None)
+
+    @cached_property
+    def answers(self) -> Answers | None:
+        """The evaluation rows of `--measure`."""
+        if not self.context.options.measure:
+            return None
+        facts = self.student.describe()
+        as_trained = {name: facts[name] for name in ("strip", "date", "template_args")}
+        training = Training(style=self.answer_style, **as_trained, recorded=True)
+        return Answers(self.context, self.student, training)
+
+    def facts(self) -> dict[str, Any]:
+        """Return how the student's answers are read, and the number of rows that `--measure` found."""
+        measured = {} if self.answers is None else {ROWS: len(self.answers)}
+        return {"answer_style": self.answer_style, **measured}
+
+    def figures(self) -> tuple[str, ...]:
+        """Return the figures of `--measure`."""
+        return () if self.answers is None else self.answers.figures()
+
+    def measure(self, processes: World | None = None) -> dict[str, Any]:
+        """Return the figures of the answers to evaluation rows, with `--measure`."""
+        return {} if self.answers is None else self.answers.measure(processes)
 
     def results(self) -> dict[str, Any]:
-        """Return the student's answer to the shortest question among the first rows."""
+        """Return the answer to the shortest question among the first rows, and figures of `--measure`."""
         # Of the evaluation rows if there are any: a student can have memorised training rows.
         documents: Documents = self.data.train if self.data.eval is None else self.data.eval
         shards = documents.shards
@@ -108,7 +137,13 @@ class SftObjective(Objective):
         # The prompt is all that comes before the first token in the loss.
         prompt = min((ids[: max(int(mask.argmax()), 1)] for ids, mask in rows), key=len)
         answer = self.student.generate_samples([prompt], SAMPLE_TOKENS)[0]
-        return {"sample": {"prompt": self.student.tokenizer.decode(prompt.tolist()), "answer": answer}}
+        sample = {"prompt": self.student.tokenizer.decode(prompt.tolist()), "answer": answer}
+        if self.answers is None:
+            return {"sample": sample}
+        results = {"sample": sample, "metrics": self.measure()}
+        for warning in self.answers.warnings:
+            self.context.log(f"warning: {warning}")
+        return results | ({"warnings": self.answers.warnings} if self.answers.warnings else {})
 
 
 class Documents:

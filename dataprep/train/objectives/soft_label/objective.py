@@ -21,6 +21,7 @@ from dataprep.train.objective import (
     SkippedRows,
     TrainContext,
     TrainData,
+    by_length,
     check_max_length,
     file_facts,
     read_with,
@@ -154,6 +155,7 @@ class SoftLabelObjective(Objective):
         labelled = (dataset.gold != NO_GOLD).nonzero().flatten().tolist()
         if dataset is self.data.train:
             labelled = labelled[:_MOST_TRAINING_ROWS]
+        labelled = by_length(labelled, dataset.lengths).tolist()
         shard = processes.shard(labelled) if processes else labelled
         predicted: list[int] = []
         for start in range(0, len(shard), _MEASURED_AT_ONCE):

@@ -79,7 +79,12 @@ def predict_files(
         members = load_ensemble([*map(str, models)], cross_fit=options.cross_fit)
         operator, ledger = Scoring(members, options, flat=flat), Ledger()
     blocks = chain.from_iterable(files.read_row_blocks(path) for path in paths)
-    with files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
+    # It imports torch, which may be missing.
+    from dataprep.train.device import computing_with, threads_for
+
+    scorers = (scorer for member in members for scorer in member.scorers)
+    threads = max(threads_for(scorer.model, options.device) for scorer in scorers)
+    with computing_with(threads), files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
         engine.run_into(blocks, operator, out, ledger, bad, paths=paths, progress=progress)
         ledger.check()
     return ledger

@@ -302,6 +302,8 @@ class JudgedDataset:
             has_teacher.append(row.teacher is not None)
             self._places.append(row.where)
         self.ledger.rows_out = len(gold)
+        # By which rows of like length share a batch: all are padded to the longest.
+        self.lengths = [length(encoded) for encoded in self._encoded]
         if not gold:
             raise InputError("the data", "no row is left to train on")
         # Not at the top: `predict` imports this module before it can say that torch is missing.
@@ -317,7 +319,7 @@ class JudgedDataset:
     @property
     def tokens(self) -> int:
         """Number of tokens in all rows."""
-        return sum(map(length, self._encoded))
+        return sum(self.lengths)
 
     def batch(self, items: Sequence[int]) -> Batch:
         """Return the classifier's inputs, and `gold`, `teacher` and `has_teacher`."""

@@ -113,6 +113,10 @@ def evaluate_classes(
     settings, path = settings or Settings(), str(path)
     if (model is None) == (predictions is None):
         raise UsageError("expected a MODEL, or --predictions FILE in its place, and not both")
+    if settings.by != "answer":
+        raise UsageError(f"--by {settings.by}: for rows with choices; a classifier always names a class")
+    if model is not None and settings.classes:
+        raise UsageError("--classes: a classifier has classes of its own; leave it out")
     if model is None:
         given = _Predicted(path, str(predictions), settings)
         return measure_rows(given.read, given.score, [path, str(predictions)], output, settings, rejects)
@@ -186,7 +190,7 @@ class _Classifier:
             self._scorer: Scorer = load_scorer(model)
         recorded = _recorded(model)
         self._label = settings.label or recorded.get("label")
-        self._truncation = recorded.get("truncation", "error")
+        self._truncation = settings.truncation or recorded.get("truncation", "error")
         self._limit = check_max_length(recorded.get("max_length"), self._scorer.context_length)
 
     def read(self, ledger: Ledger, rejects: files.Rejects) -> Iterator[ClassItem]:
@@ -257,7 +261,8 @@ class _Predicted:
                 return texts_of(row, usual_fields(row)), {}
             return (), {}
 
-        return _read_items(self._path, ledger, rejects, prepare, self._settings.label)
+        known = [*map(name_of, self._settings.classes)]
+        return _read_items(self._path, ledger, rejects, prepare, self._settings.label, known)
 
     def score(self, rows: Iterator[Any], done: Evaluation) -> ScoredRows:
         """Yield the rows that have a prediction."""
@@ -279,6 +284,8 @@ class _Predicted:
             yield _row(item, gold, answer, classes)
 
     def _classes(self, found: Sequence[str | float]) -> Classes:
+        if self._settings.classes:
+            return Classes(tuple(map(name_of, self._settings.classes)))
         # The names of the probabilities include classes that no row has, and give their order.
         for _, row in files.read_rows(self._predictions, growing=True):
             teacher = teacher_of(row)

@@ -1,0 +1,1 @@
+"""Measure classifiers that were trained."""
