@@ -147,7 +147,8 @@ class TrainOptions:
         parse=_parse_weights,
     )
     keep_status: tuple[str, ...] = option(
-        ("ok", "unjudged"),
+        # Neither those that say something wrong, nor those that run on into another question.
+        ("ok", "unjudged", "no_answer", "truncated", "length", "unknown"),
         "rationale: statuses of the rationales to train on, or all.",
         metavar="STATUS,...",
         parse=parse_names,

@@ -345,7 +345,7 @@ def test_a_run_from_end_to_end(tmp_path, monkeypatch):
     assert done.results["sample"]["prompt"].startswith("predict: Which is blue?")
     assert done.results["metrics"]["answers"] == 16
     facts = json.loads((tmp_path / "run" / "facts.json").read_text())
-    assert facts["parts"][SECOND]["train"]["out"] == 4
+    assert facts["parts"][SECOND]["train"]["out"] == 8
     assert facts["parts"][SECOND]["prefix"] == "rationale: "
     assert T5ForConditionalGeneration.from_pretrained(tmp_path / "run").config.eos_token_id == 2
 

@@ -99,16 +99,17 @@ def test_the_recipe_is_for_rationales(tmp_path):
 @pytest.mark.usefixtures("tiny_t5")
 def test_a_teacher_of_whom_little_is_used_is_a_warning(tmp_path):
     """Less than half of a teacher's rationales: a warning before training names the option; more is none."""
-    for kept, warned in ((("ok",), True), (("ok", "truncated"), False)):
+    for given, warned in (({"keep_status": ("ok",)}, True), ({}, False)):
         told = []
-        options = TrainOptions(model="t5-tiny", steps=1, save_every=0, keep_status=kept)
+        options = TrainOptions(model="t5-tiny", steps=1, save_every=0, **given)
         rows = write_jsonl(tmp_path / "three.jsonl", [row(0), row(1), row(1)])
-        train(rows, output=tmp_path / kept[-1], options=options, log=told.append)
+        done = train(rows, output=tmp_path / str(warned), options=options, log=told.append)
         found = [line for line in told if line.startswith("warning: ")]
         expected = (
             f"warning: {SECOND}: 1 of 3 rationales are used; choose with --keep-status which are, or use "
         )
         assert found == [expected + "all of them with --keep-status all"] * warned
+        assert len(done.results.get("warnings", ())) == warned, "the records have it too"
 
 
 @pytest.mark.usefixtures("tiny_t5")
