@@ -185,6 +185,8 @@ def logprob_of(character: str) -> float:
 def with_prompt_logprobs(received: Received, _: int) -> Reply:
     """A server that gives log-probabilities of prompts as vLLM documents it; a token is a character."""
     body = received.body
+    if received.path.endswith("/completions") and "prompt" in body:
+        return Reply(body=_echoed(body))
     goes_on, begins = body.get("continue_final_message", False), body.get("add_generation_prompt", True)
     if goes_on and begins:
         both = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
@@ -200,6 +202,20 @@ def with_prompt_logprobs(received: Received, _: int) -> Reply:
         ]
         reply["prompt_logprobs"] = [None, *rest]
     return Reply(body=reply)
+
+
+def _echoed(body: dict[str, Any]) -> dict[str, Any]:
+    """A completion of one token, with its prompt and their log-probabilities as OpenAI documents them."""
+    text = body["prompt"] + "!"
+    logprobs = {
+        "tokens": [*text],
+        "token_logprobs": [None, *map(logprob_of, text[1:])],
+        "text_offset": [*range(len(text))],
+        "top_logprobs": [None, *({token: logprob_of(token)} for token in text[1:])],
+    }
+    choice = {"index": 0, "text": text, "logprobs": logprobs if body["echo"] else None}
+    usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": 1}
+    return {"choices": [choice | {"finish_reason": "length"}], "usage": usage}
 
 
 def main(log: str, delay: str) -> None:

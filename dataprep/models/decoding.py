@@ -134,6 +134,8 @@ class Decoding:
         if unknown := sorted(config.extra.keys() - set(SETTINGS)):
             problem = f"--engine transformers does not know it; it knows {', '.join(SETTINGS)}"
             raise UsageError(f"--param {unknown[0]}: {problem}")
+        if config.chat_template is not None:
+            raise UsageError("--chat-template is for servers: --engine transformers uses the model's own")
         likelihoods = config.choice_probs == "likelihood"
         values = config.max_tokens, config.temperature, config.n, config.logprobs, likelihoods
         return cls(*values, **dict(config.extra))

@@ -18,7 +18,7 @@ from dataprep.core.errors import TemplateError
 from dataprep.tokens.encoder import Encoder
 from dataprep.tokens.formats.base import Plan, Row, Segment, Written
 from dataprep.tokens.formats.jinja import TemplateFormat
-from dataprep.tokens.formats.model_template import DEFAULT, TOKENS, ModelTemplate
+from dataprep.tokens.formats.model_template import DEFAULT, TOKENS, ModelTemplate, space_before
 from dataprep.tokens.formats.pieces import GUARD, data_of, guarded
 from dataprep.tokens.formats.shapes import Rendered
 from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
@@ -89,23 +89,14 @@ class PromptFormat(TemplateFormat):
 
     def answers(self, row: Row, texts: Sequence[str]) -> list[Written]:
         """Return a row with each of several answers to it, without what the template writes behind them."""
-        written = self.prompt(row)
-        return [
-            Written(
-                Plan((*written.plan.pieces, Segment(self._space_before(row, text) + text)), joined=True), []
-            )
-            for text in texts
-        ]
-
-    def _space_before(self, row: Row, text: str) -> str:
-        """Return the white space that the template writes before an answer, such as Llama 2's."""
-        messages = self._stripped(row["messages"])
+        written, messages = self.prompt(row), self._stripped(row["messages"])
         prompt = self._render(messages, row, prompt=True)
-        whole = self._render([*messages, {"role": "assistant", "content": text}], row)
-        # Some templates write an empty thinking before an answer, which a prompt leaves to the model.
-        behind = whole[len(prompt) :] if whole.startswith(prompt) else ""
-        space = behind.partition(text)[0]
-        return space if text in behind and not space.strip() else ""
+        found = []
+        for text in texts:
+            whole = self._render([*messages, {"role": "assistant", "content": text}], row)
+            answer = Segment(space_before(prompt, whole, text) + text)
+            found.append(Written(Plan((*written.plan.pieces, answer), joined=True), []))
+        return found
 
 
 def _broken(value: Any, names: re.Pattern[str]) -> Any:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from dataprep.core.io import read_text
 from dataprep.core.optional import require
 from dataprep.core.options import check, option
 from dataprep.core.records import describe, from_cell
+from dataprep.tokens.formats.model_template import read_template
 
 MODEL_VARIABLE = "TEACHER_MODEL_NAME"
 NEWER_FIELD = "max_completion_tokens"
@@ -79,6 +81,13 @@ class GenerationConfig:
         "choice's text as the answer.",
         choices=("letter", "likelihood"),
     )
+    chat_template: str | None = option(
+        None,
+        "Chat template of a served model, a model directory or a .jinja file: likelihoods are then asked of "
+        "/completions with echo, for servers without prompt_logprobs.",
+        metavar="PATH",
+        is_path=True,
+    )
     max_tokens_field: str = option(
         "auto",
         "Name of --max-tokens in requests. auto: max_tokens, or the other one where the model needs it.",
@@ -106,6 +115,10 @@ class GenerationConfig:
         check(self)
         if self.temperature is not None and not 0 <= self.temperature <= 100:
             raise UsageError(f"--temperature {self.temperature}: expected 0 to 100; below 0 leaves it out")
+        if self.chat_template is not None and self.choice_probs != "likelihood":
+            raise UsageError(
+                "--chat-template is for --choice-probs likelihood: servers write prompts themselves"
+            )
         fixed = {"model", "messages", "max_tokens", "temperature", "n", "logprobs", "top_logprobs", "stream"}
         fixed.add(NEWER_FIELD)
         if clash := fixed & self.extra.keys():
@@ -121,6 +134,12 @@ class GenerationConfig:
         # By letter, the key is that of earlier versions.
         if self.choice_probs != "letter":
             content["choice_probs"] = self.choice_probs
+        if self.chat_template is not None:
+            found = read_template(self.chat_template)
+            content["chat_template"] = [
+                found.text,
+                *map(list, (found.others.items(), found.variables.items())),
+            ]
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
     @cached_property
@@ -138,6 +157,10 @@ class GenerationConfig:
             del settings["tools"]
         if self.choice_probs == "letter":
             del settings["choice_probs"]
+        if self.chat_template is None:
+            del settings["chat_template"]
+        else:
+            settings["chat_template"] = Path(self.chat_template).name  # not where it is on this machine
         return settings
 
     def key(

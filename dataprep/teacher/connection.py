@@ -14,7 +14,7 @@ from dataprep.core.errors import UsageError
 from dataprep.core.optional import require
 from dataprep.models.sampling import NEWER_FIELD
 from dataprep.teacher.journal.line import is_known
-from dataprep.teacher.likelihood import FIELD, body_of_choice, log_likelihoods, prompt_tokens
+from dataprep.teacher.likelihood import PromptLogprobs, log_likelihoods
 from dataprep.teacher.pacing import retry_after
 from dataprep.teacher.protocol import (
     Answer,
@@ -60,7 +60,9 @@ NEEDED_HEADERS = frozenset(
 class Connection:
     """A connection to one endpoint; an async context manager."""
 
-    def __init__(self, endpoint: Endpoint, *, timeout: float = 120.0, likelihoods: bool = False) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, timeout: float = 120.0, likelihoods: PromptLogprobs | None = None
+    ) -> None:
         self.endpoint = endpoint
         self._likelihoods = likelihoods
         self._timeout = timeout
@@ -162,17 +164,19 @@ class Connection:
 
     async def _ask_with_choices(self, body: dict[str, Any], choices: Sequence[str]) -> Reply:
         """Return the answers with the likelihoods of the choices, which are a request each."""
-        content = await self._content(body | FIELD)
+        way = self._likelihoods
+        assert way is not None
+        content = await self._content(way.body_of_answer(body))
         answers, usage = answers_of(content, tools=bool(body.get("tools")))
-        prompt, wholes = prompt_tokens(content), []
+        found = way.tokens_of_answer(content)
         # One after the other: the limit of requests in flight is that of all of them.
-        for choice in choices:
-            reply = await self._content(body_of_choice(body, choice))
-            wholes.append(prompt_tokens(reply))
+        for further in way.bodies(body, choices):
+            reply = await self._content(further, way.path)
+            found.append(way.tokens(reply))
             _, more = answers_of(reply)
             if usage and more:
                 usage["prompt_tokens"] = usage.get("prompt_tokens", 0) + more.get("prompt_tokens", 0)
-        scored = scored_choices(choices, log_likelihoods(prompt, wholes))
+        scored = scored_choices(choices, log_likelihoods(found[0], found[1:]))
         return [replace(answer, choices=scored) for answer in answers], usage
 
     async def _content(self, body: dict[str, Any], path: str = "/chat/completions") -> bytes:

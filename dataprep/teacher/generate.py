@@ -30,6 +30,7 @@ from dataprep.teacher.journal.current import CurrentLines
 from dataprep.teacher.journal.index import read_index
 from dataprep.teacher.journal.line import now, outcome_of, sample_of
 from dataprep.teacher.journal.writer import JournalWriter, set_aside
+from dataprep.teacher.likelihood import way_of
 from dataprep.teacher.requests import Keyed, PendingQueue, Request, is_long, read_keyed, read_requests
 from dataprep.teacher.settings import Endpoint, Pacing
 from dataprep.teacher.upstreams import Teacher
@@ -93,7 +94,7 @@ def generate(
     pacing = pacing or Pacing()
     check_pacing(pacing)
     endpoints = [endpoint] if isinstance(endpoint, Endpoint) else list(endpoint)
-    options: dict[str, Any] = {"timeout": timeout, "likelihoods": config.choice_probs == "likelihood"}
+    options: dict[str, Any] = {"timeout": timeout, "likelihoods": way_of(config)}
     connections: dict[str, Connect] = {
         each.shown_url: partial(Connection, each, **options) for each in endpoints
     }

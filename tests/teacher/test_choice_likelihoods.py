@@ -7,12 +7,13 @@ import pytest
 
 from dataprep.collect.collector import collect_files
 from dataprep.core.errors import InputError, UsageError
+from dataprep.models.decoding import Decoding
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.batch_api import export_batch
 from dataprep.teacher.generate import generate
 from dataprep.teacher.settings import Endpoint, Pacing
 from tests.helpers import read_jsonl, write_jsonl
-from tests.teacher_server import TeacherServer, logprob_of, polite, with_prompt_logprobs
+from tests.teacher_server import Reply, TeacherServer, logprob_of, polite, with_prompt_logprobs
 
 CHOICES = ["grass", "the sky", "sand"]
 QUESTION = [{"role": "user", "content": "Which is blue?\n\n(a) grass\n(b) the sky\n(c) sand"}]
@@ -92,6 +93,56 @@ def test_a_server_without_such_log_probabilities_stops_the_run(asked):
         report, (line,) = asked(server)
     assert line["error"]["type"] == "no_prompt_logprobs"
     assert "leave out --choice-probs likelihood" in report.progress.stopped
+
+
+def test_a_server_that_echoes_texts(asked, tmp_path):
+    """A chat template here writes the prompt; the log-probabilities behind it are those of the choices."""
+    pytest.importorskip("jinja2", reason="the extra `tokens` is not installed")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    template = (
+        "{{ bos_token }}{% for message in messages %}[{{ message.role }}] {{ message.content }};{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"bos_token": "<s>"}', encoding="utf-8")
+    with TeacherServer(with_prompt_logprobs) as server:
+        report, (line,) = asked(server, chat_template=str(folder))
+        assert str(report.ledger) == "1 in = 1 out"
+    assert "prompt_logprobs" not in server.received[0].body
+    prompt = f"[user] {QUESTION[0]['content']};[assistant]"
+    for request, text in zip(server.received[1:], ["", *(f" {choice}" for choice in CHOICES)], strict=True):
+        assert request.path == "/v1/completions"
+        assert request.body == {
+            "model": "tiny", "prompt": prompt + text, "max_tokens": 1, "temperature": 0, "echo": True,
+            "logprobs": 1,
+        }  # fmt: skip
+    expected = [sum(map(logprob_of, f" {choice}")) for choice in CHOICES]
+    assert [entry["log_likelihood"] for entry in line["choices"]] == pytest.approx(expected)
+    config = GenerationConfig("tiny", chat_template=str(folder), **LIKELIHOOD)
+    assert config.to_json()["chat_template"] == "model"
+    assert config.key(QUESTION) != GenerationConfig("tiny", **LIKELIHOOD).key(QUESTION)
+    with pytest.raises(UsageError, match="--chat-template is for --choice-probs likelihood"):
+        GenerationConfig("tiny", chat_template=str(folder))
+    with pytest.raises(UsageError, match="--chat-template is for servers"):
+        Decoding.of(config)
+
+
+def test_a_server_without_echo_stops_the_run(asked, tmp_path):
+    """Log-probabilities that are left out are named, as those of chat completions are."""
+    pytest.importorskip("jinja2", reason="the extra `tokens` is not installed")
+    template = tmp_path / "chat.jinja"
+    template.write_text("{% for message in messages %}{{ message.content }}{% endfor %}", encoding="utf-8")
+
+    def deaf(received, number):
+        body = with_prompt_logprobs(received, number).body
+        body["choices"][0]["logprobs"] = None
+        return Reply(body=body)
+
+    with TeacherServer(deaf) as server:
+        report, (line,) = asked(server, chat_template=str(template))
+    assert line["error"]["type"] == "no_prompt_logprobs"
+    assert report.progress.stopped
 
 
 def test_requests_without_choices_are_asked_as_ever(asked, tmp_path):

@@ -74,6 +74,20 @@ def read_template(path: str | Path) -> ModelTemplate:
     )
 
 
+def space_before(prompt: str, whole: str, answer: str) -> str:
+    """Return the white space that a template writes between a prompt and an answer, such as Llama 2's.
+
+    Args:
+        prompt: the conversation up to where the answer begins.
+        whole: the conversation with the answer.
+        answer: the answer.
+    """
+    # Some templates write an empty thinking before an answer, which a prompt leaves to the model.
+    behind = whole[len(prompt) :] if whole.startswith(prompt) else ""
+    space = behind.partition(answer)[0]
+    return space if answer in behind and not space.strip() else ""
+
+
 def has_template(path: str | Path) -> bool:
     """Return whether a model directory has a chat template, usable or not."""
     folder = Path(path)
