@@ -1,6 +1,9 @@
 """`train --measure`: figures are those of `evaluate`, at each evaluation, and `--keep-best` takes them."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -118,7 +121,7 @@ def test_a_student_of_rationales_is_measured_as_it_is_evaluated(tmp_path):
     )
     (figure,) = found.results[0].figures
     best = max(line["answer_exact_match"] for line in evaluations(tmp_path / "run")[1:])
-    assert results["metrics"] == {"answer_exact_match": figure.value, "answers": 4}
+    assert results["metrics"] == {"answer_exact_match": figure.value, "answers": 4, "answers_of": 4}
     assert results["best"]["value"] == figure.value == best > 0
 
 
@@ -132,6 +135,35 @@ def test_a_classifier_is_measured_as_it_is_evaluated(tmp_path):
     assert figures["accuracy"] == results["metrics"]["accuracy"] > 0.5
     assert figures["macro F1"] == pytest.approx(results["metrics"]["macro_f1"])
     assert figures["kappa (quadratic)"] == pytest.approx(results["metrics"]["quadratic_weighted_kappa"])
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_rows(tmp_path):
+    """Each answers some of them, and both have the figures of all."""
+    data, model = chats(tmp_path / "rows.jsonl", "text"), student(tmp_path / "base")
+    metric = "accuracy_by_text"
+    alone = train(data, data, tmp_path / "one", options=options(model, keep_best=metric)).results
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "dataprep",
+    ]
+    command += ["train", data, "--eval", data, "--model", model, "-o", str(tmp_path / "two"), "--steps", "12"]
+    command += ["--learning-rate", "0.01", "--schedule", "constant", "--batch-size", "2", "--eval-every", "3"]
+    command += ["--measure", "3", "--keep-best", metric, "--save-every", "0"]
+    threads = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=threads, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = evaluations(tmp_path / "two")
+    assert [line["measured_rows"] for line in lines] == [3] * 5
+    assert lines[-1]["best"]["metric"] == metric
+    together = json.loads((tmp_path / "two" / "results.json").read_text())["results"]
+    assert together["metrics"][metric] == together["best"]["value"]
+    assert together["eval_loss_before"] == pytest.approx(alone["eval_loss_before"], rel=1e-5)
 
 
 def test_rows_are_drawn_by_the_seed(tmp_path):

@@ -92,15 +92,17 @@ class Answers:
         choices = [item for item in items if item.reference.choices]
         others = [item for item in items if not item.reference.choices]
         rows = []
-        for item, chosen in zip(choices, likelihood.score_choices(model, choices, **shared), strict=True):
-            if isinstance(chosen, likelihood.ChoiceScores):
-                rows.append(Row(item.source, item.reference, chosen.scored(item.reference.answers[0])))
-        replies, _ = answer_all(model, others, max_tokens=Settings().max_tokens, **shared)
-        for item, reply in zip(others, replies, strict=True):
-            if reply.text is not None:
-                rows.append(
-                    Row(item.source, item.reference, score(reply.text, item.reference, training.style))
-                )
+        if choices:
+            found = likelihood.score_choices(model, choices, **shared)
+            for item, chosen in zip(choices, found, strict=True):
+                if isinstance(chosen, likelihood.ChoiceScores):
+                    rows.append(Row(item.source, item.reference, chosen.scored(item.reference.answers[0])))
+        if others:
+            replies, _ = answer_all(model, others, max_tokens=Settings().max_tokens, **shared)
+            for item, reply in zip(others, replies, strict=True):
+                if reply.text is not None:
+                    scored = score(reply.text, item.reference, training.style)
+                    rows.append(Row(item.source, item.reference, scored))
         return rows
 
     def _asked(self) -> Model:
