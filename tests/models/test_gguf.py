@@ -22,7 +22,13 @@ from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from tests.helpers import listing
 from tests.llama_cpp import running
-from tests.tokens.test_saved_tokenizers import lines, sentencepiece_tokenizer, tokenizer_of
+from tests.tokens.test_saved_tokenizers import (
+    lines,
+    rank_tokenizer,
+    sentencepiece_tokenizer,
+    tokenizer_of,
+    toy_ranks,
+)
 from tests.toy_tokenizer import LLAMA3, ROOT
 
 gguf = pytest.importorskip("gguf")
@@ -386,13 +392,19 @@ def test_llama_cpp_cuts_texts_alike(tmp_path, pre):
             assert llama.encode(composed) == tokenizer.encode(text), text
 
 
-@pytest.mark.parametrize("kind", ["ranks", "bpe bpe", "llama2 bpe", "symbols, no prefix bpe"])
+def _gpt2_ranks():
+    """The toy ranks with the pattern of tiktoken's r50k_base and p50k_base."""
+    public = pytest.importorskip("tiktoken_ext.openai_public")
+    return rank_tokenizer(toy_ranks(), public.r50k_pat_str)
+
+
+@pytest.mark.parametrize("kind", ["ranks", "gpt-2 ranks", "bpe bpe", "llama2 bpe", "symbols, no prefix bpe"])
 def test_llama_cpp_gives_the_same_ids(tmp_path, kind):
     """Tokenizers of other files too: tiktoken's ranks, SentencePiece with and without a space first."""
-    tokenizer = tokenizer_of(kind)
+    tokenizer = _gpt2_ranks() if kind == "gpt-2 ranks" else tokenizer_of(kind)
     write_model(tmp_path / "student", vocab_size=tokenizer.vocab_size)
-    if kind == "ranks":
-        save_pretrained(tokenizer, chat_format_of("llama3"), tmp_path / "student")
+    if kind.endswith("ranks"):
+        save_pretrained(tokenizer, None, tmp_path / "student")
     else:
         (tmp_path / "student" / "tokenizer.model").write_bytes(tokenizer.content)
     dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf")
@@ -402,7 +414,7 @@ def test_llama_cpp_gives_the_same_ids(tmp_path, kind):
                 assert llama.encode(text) == tokenizer.encode(text), text
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_llama3s_own_tokenizer(tmp_path):
     """The 128,256 tokens of Llama 3's rank file, and texts of every kind."""
     if not LLAMA3.is_file():
@@ -577,7 +589,7 @@ def smollm2():
 
 
 @pytest.mark.models
-@pytest.mark.medium
+@pytest.mark.slow
 def test_the_published_file_of_smollm2(smollm2, tmp_path):
     """Exported again, SmolLM2 has the tensors, the tokens and the sizes of its published file."""
     dataprep.export_model(smollm2, tmp_path / "a.gguf", weight_type="f32")
