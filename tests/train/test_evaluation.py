@@ -243,6 +243,9 @@ def test_accumulated_steps_and_a_teacher_keep_a_best_step(place, tmp_path):
     best = min(lines[1:], key=lambda line: line["eval_loss"])
     assert results["best"]["step"] == best["step"]
     assert results["eval_loss_teacher"] == best["eval_loss_teacher"]
+    # `evaluate` has no teacher: its loss is that of the tokens.
+    found = evaluate_file(place / "eval.jsonl", model=tmp_path / "run", settings=Settings(metric="loss"))
+    assert found.results[0].figures[0].value == pytest.approx(results["eval_loss_tokens"], rel=1e-5)
 
 
 def test_a_run_in_a_store_keeps_its_best_step(place, tmp_path, best_run):
