@@ -556,6 +556,7 @@ def test_wrong_calls(student, tmp_path, monkeypatch):
         ({"weight_type": "q4"}, UsageError),
         ({"student": tmp_path / "missing"}, DataprepError),
         ({"output": "s3://bucket/a.gguf"}, UsageError),
+        ({"output": "-"}, UsageError),
     ):
         with pytest.raises(error):
             dataprep.export_model(**{"student": student, "output": tmp_path / "a.gguf"} | call)

@@ -287,6 +287,7 @@ def test_classifiers_keep_the_step_with_the_best_figure(tmp_path):
     results = train(data, held, tmp_path / "run", options=options).results
     lines = evaluations(tmp_path / "run")
     assert all({"accuracy", "macro_f1", "quadratic_weighted_kappa", "rows"} <= line.keys() for line in lines)
+    assert {(line["chance"], line["majority"]) for line in lines} == {(1 / 3, 2 / 3)}
     best = max(lines[1:], key=lambda line: line["quadratic_weighted_kappa"])
     assert results["best"] == {
         "step": best["step"],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError
-from dataprep.core.io import check_local, real_path, replacing, writing
+from dataprep.core.io import STDIO, check_local, real_path, replacing, writing
 from dataprep.core.ledger import advance
 from dataprep.core.optional import quiet, require
 from dataprep.models.gguf.vocabulary import UNKNOWN, Vocabulary, vocabulary_of
@@ -85,6 +85,8 @@ def export_model(student: str | Path, output: str | Path, *, weight_type: str = 
     for package in ("torch", "transformers"):
         require(package, extra="train", feature="exporting a model")
     check_local(output, "a GGUF file")
+    if str(output) == STDIO:
+        raise UsageError("-o -: a GGUF file is written in several places; give a path")
     check_local(student, "a student")
     folder = Path(model_directory(str(student), "STUDENT"))
     architecture = _architecture(folder)

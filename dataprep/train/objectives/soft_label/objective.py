@@ -140,9 +140,13 @@ class SoftLabelObjective(Objective):
         return tuple(name for name in metrics_of([0], [0], self.student.classes) if name != "rows")
 
     def measure(self, processes: World | None = None) -> dict[str, Any]:
-        """Return metrics over the evaluation rows that have a gold label."""
+        """Return metrics over the evaluation rows that have a gold label, and what no skill reaches."""
         gold, predicted = self._answers(processes)
-        return dict(metrics_of(gold, predicted, self.student.classes))
+        figures: dict[str, Any] = dict(metrics_of(gold, predicted, self.student.classes))
+        if not gold:
+            return figures
+        without_skill = baselines_of(gold, predicted, self.student.classes.names)
+        return figures | {"chance": without_skill.chance, "majority": without_skill.majority}
 
     @torch.no_grad()
     def _answers(
