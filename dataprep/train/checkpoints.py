@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 
 from dataprep.core.errors import FileError, TrainingError, first_line
 from dataprep.core.io import replacing
-from dataprep.train.distributed import World
+from dataprep.train.hardware.distributed import World
 from dataprep.train.machines import wait_for
 from dataprep.train.run_dir import RunDir
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dataprep.core.errors import FileError, UsageError
 from dataprep.train.checkpoints import Checkpoints, checkpoint_name, checkpoints_in
-from dataprep.train.device import explain_out_of_memory, precision_of
+from dataprep.train.hardware.device import explain_out_of_memory, precision_of
 from dataprep.train.objective import Objective, TrainContext, mean_losses, weighted_loss
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dataprep.core.errors import FileError, UsageError
 from dataprep.core.io import temporary_folder, writing
 
 if TYPE_CHECKING:
-    from dataprep.train.distributed import World
+    from dataprep.train.hardware.distributed import World
 
 # Seconds until a file of one machine is seen on another; network file systems keep folders in a cache.
 LONGEST_SIGHT = 60.0

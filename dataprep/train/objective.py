@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from dataprep.train.distributed import World
+    from dataprep.train.hardware.distributed import World
 
 Read = TypeVar("Read")
 

@@ -29,7 +29,7 @@ from dataprep.core.records import describe
 from dataprep.core.urls import split_url
 
 if TYPE_CHECKING:
-    from dataprep.train.distributed import World
+    from dataprep.train.hardware.distributed import World
 
 RUN, FORMAT, VERSION = "run.json", "dataprep run", 1
 MANIFEST = "manifest.json"

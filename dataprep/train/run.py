@@ -30,7 +30,7 @@ from dataprep.train.run_dir import (
 )
 
 if TYPE_CHECKING:
-    from dataprep.train.distributed import World
+    from dataprep.train.hardware.distributed import World
     from dataprep.train.objective import TrainContext
     from dataprep.train.trainer import Trainer
 
@@ -123,7 +123,7 @@ def train(
         results = train_folds(fold, *data_of, place, options, rejects, log or _ignore, resume=resume)
         return Trained(Path(place), chosen.spec.name, results)
 
-    from dataprep.train.distributed import processes
+    from dataprep.train.hardware.distributed import processes
     from dataprep.train.machines import machine_folder
     from dataprep.train.objective import SkippedRows, TrainContext
     from dataprep.train.remote import fetched
@@ -214,8 +214,8 @@ def _run(spec: ObjectiveSpec, context: TrainContext, unchanged: Unchanged, *, re
     import torch
 
     from dataprep.train import quantization
-    from dataprep.train.device import computing_with, threads_for
     from dataprep.train.evaluation import settle_keep_best
+    from dataprep.train.hardware.device import computing_with, threads_for
     from dataprep.train.lora import add_lora
     from dataprep.train.machines import check_same
     from dataprep.train.objective import facts_of

@@ -36,7 +36,7 @@ from dataprep.train.machines import wait_for
 from dataprep.train.options import TrainOptions
 
 if TYPE_CHECKING:
-    from dataprep.train.distributed import World
+    from dataprep.train.hardware.distributed import World
     from dataprep.train.remote import RemoteRun
 
 OPTIONS, FACTS, METRICS, TOKENS = "options.toml", "facts.json", "metrics.jsonl", "tokens"

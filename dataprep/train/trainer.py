@@ -22,9 +22,9 @@ from dataprep.core.errors import FileError, TrainingError
 from dataprep.core.sampling import shuffled_order
 from dataprep.models.loading import not_finite
 from dataprep.train.checkpoints import Checkpoints
-from dataprep.train.device import Work, explain_out_of_memory, memory_mb, precision_of
-from dataprep.train.distributed import World, wrap_model
 from dataprep.train.evaluation import Evaluator
+from dataprep.train.hardware.device import Work, explain_out_of_memory, memory_mb, precision_of
+from dataprep.train.hardware.distributed import World, wrap_model
 from dataprep.train.objective import Batch, Objective, TrainContext, by_length, weighted_loss
 from dataprep.train.options import EPOCHS, TrainOptions, learning_rate_factor, make_optimizer
 from dataprep.train.run_dir import tensorboard_of
@@ -256,7 +256,9 @@ class Trainer:
         counted = [batch for batch, counts_in in batches if counts_in]
         names = self.objective.weights
         counts = {name: sum(batch.counts.get(name, 0) for batch in counted) for name in names}
-        flops = sum(self.work[0].flops(batch) for batch in counted) if self.work else 0.0
+        flops = (
+            sum(self.work[0].flops(batch.tensors, batch.tokens) for batch in counted) if self.work else 0.0
+        )
         totals = self.world.total({"tokens": sum(batch.tokens for batch in counted), "flops": flops})
         return self.world.total(counts), int(totals["tokens"]), totals["flops"]
 

@@ -103,7 +103,7 @@ UNREACHED = {
     ),
     ("teacher.protocol", "--model"): (("capture",), "its flag has another name, which replaces this one"),
     ("teacher.protocol", "--choice-probs"): (("capture",), "the likelihoods of choices are for `generate`"),
-    ("train.distributed", "--nproc-per-node"): (ALL, "a flag of torchrun"),
+    ("train.hardware.distributed", "--nproc-per-node"): (ALL, "a flag of torchrun"),
 }
 # Commands that share a package, whose messages are for one of them.
 FAMILIES = {

@@ -19,7 +19,7 @@ from dataprep.tokens.options import ShardOptions
 from dataprep.tokens.shards.mixture import mix_shards
 from dataprep.tokens.shards.reading import Mixture, Shards
 from dataprep.tokens.tokenize import tokenize_files
-from dataprep.train.distributed import World
+from dataprep.train.hardware.distributed import World
 from dataprep.train.objectives.sft import Documents
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train

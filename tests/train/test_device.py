@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaForCausalLM
 
-from dataprep.train.device import Work, computing_with, peak_flops, threads_for
-from dataprep.train.distributed import World
+from dataprep.train.hardware.device import Work, computing_with, peak_flops, threads_for
+from dataprep.train.hardware.distributed import World
 from dataprep.train.objective import by_length
 from dataprep.train.objectives.sft import document_batch
 from dataprep.train.objectives.soft_label.predicting import predict_files
@@ -113,7 +113,7 @@ def test_the_work_of_a_step_is_what_torch_counts(tied):
         hidden = model.model(batch.tensors["ids"][None]).last_hidden_state[0]
         model.lm_head(hidden[batch.tensors["positions"]]).sum().backward()
     work = Work(model)
-    assert counter.get_total_flops() == work.flops(batch) + work.pair * length**2
+    assert counter.get_total_flops() == work.flops(batch.tensors, batch.tokens) + work.pair * length**2
 
 
 @pytest.mark.parametrize(

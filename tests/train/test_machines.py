@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from dataprep.core.errors import FileError, UsageError
 from dataprep.train import machines
-from dataprep.train.distributed import World
+from dataprep.train.hardware.distributed import World
 from dataprep.train.machines import check_machines, check_same, wait_for
 from tests.students import write_rows
 from tests.train.test_remote import check_whole, names, put, student

@@ -27,8 +27,8 @@ from dataprep.core.errors import (
 )
 from dataprep.tokens.tokenize import ShardOptions, tokenize_files
 from dataprep.tokens.tokenizers.training import train_tokenizer
-from dataprep.train.device import explain_out_of_memory
-from dataprep.train.distributed import World
+from dataprep.train.hardware.device import explain_out_of_memory
+from dataprep.train.hardware.distributed import World
 from dataprep.train.options import TrainOptions, learning_rate_factor, make_optimizer
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler, Trainer

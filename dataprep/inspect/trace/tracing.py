@@ -34,12 +34,9 @@ from dataprep.tokens.shards.manifest import MANIFEST, sha256_of
 from dataprep.tokens.shards.reading import Mixture, Shards
 
 Kind = Literal["row", "document", "answer", "request"]
-MAX_FOLLOWED = 5
-"""Of several rows that a row can come from, as many are followed further."""
+MAX_FOLLOWED = 5  # of several rows that a row can come from
 _DEEPEST = 50
-_PIECE = 1 << 20
-# Commands whose inputs were made elsewhere, if no manifest is beside them.
-_READ_SOURCES = ("convert", "import", "parse-rationales")
+_READ_SOURCES = ("convert", "import", "parse-rationales")  # whose inputs, without a manifest, begin a chain
 
 
 @dataclass(slots=True)
@@ -180,9 +177,9 @@ def _digest_of(path: str, size: int | None) -> str:
         return digest_of_object(path)[0]
     if size is None or Path(path).stat().st_size <= size:
         return sha256_of(path)
-    digest, data = sha256(), FileBytes(path)
-    for begin in range(0, size, _PIECE):
-        digest.update(data[begin : min(begin + _PIECE, size)])
+    digest, data, step = sha256(), FileBytes(path), 1 << 20
+    for begin in range(0, size, step):
+        digest.update(data[begin : min(begin + step, size)])
     return digest.hexdigest()
 
 

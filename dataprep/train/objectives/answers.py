@@ -27,7 +27,7 @@ from dataprep.train.objective import SkippedRows, TrainContext
 
 if TYPE_CHECKING:
     from dataprep.models.student import Student
-    from dataprep.train.distributed import World
+    from dataprep.train.hardware.distributed import World
 
 # The metrics that a reply alone decides: programs are not run while a student trains.
 _SCORED = ("gsm8k", "squad", "choice")

@@ -38,7 +38,7 @@ from dataprep.train.recipes import describe_recipe
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from dataprep.train.distributed import World
+    from dataprep.train.hardware.distributed import World
 
 # Generating takes much longer than computing a loss. All evaluation rows are answered where rows and weights
 # multiply to no more than this, which takes minutes on two cores; else some, and never fewer than 200.

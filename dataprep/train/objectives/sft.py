@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from dataprep.train.distributed import World
+    from dataprep.train.hardware.distributed import World
 
 PART = "tokens"
 # A sample is for a first look: the model card shows it in full.

@@ -49,7 +49,7 @@ from dataprep.train.options import flag_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from dataprep.train.distributed import World
+    from dataprep.train.hardware.distributed import World
 
 # Tensors of a batch that the model does not read.
 _TARGETS = ("gold", "teacher", "has_teacher")

@@ -80,7 +80,7 @@ def predict_files(
         operator, ledger = Scoring(members, options, flat=flat), Ledger()
     blocks = chain.from_iterable(files.read_row_blocks(path) for path in paths)
     # It imports torch, which may be missing.
-    from dataprep.train.device import computing_with, threads_for
+    from dataprep.train.hardware.device import computing_with, threads_for
 
     scorers = (scorer for member in members for scorer in member.scorers)
     threads = max(threads_for(scorer.model, options.device) for scorer in scorers)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from dataprep.core.errors import TrainingError
 from dataprep.train.options import TrainOptions
-
-if TYPE_CHECKING:
-    from dataprep.train.objective import Batch
 
 # A network with fewer weights than this, embeddings apart, does less in one operation than it takes to wait
 # for a second thread. On two busy cores, a step of the tiny network (25,879 weights) took 3.7 ms with one
@@ -122,14 +119,14 @@ class Work:
             return None
         return (cls(model), peak) if model.get_output_embeddings() is not None else None
 
-    def flops(self, batch: Batch) -> float:
-        """Return the operations of a batch of documents; 0 for one of other texts."""
-        if "bounds" not in batch.tensors:
+    def flops(self, tensors: Mapping[str, torch.Tensor], tokens: int) -> float:
+        """Return the operations of a batch of documents with so many tokens; 0 for one of other texts."""
+        if "bounds" not in tensors:
             return 0.0
-        lengths = batch.tensors["bounds"].diff().double()
-        targets = int(batch.tensors["positions"].numel())
+        lengths = tensors["bounds"].diff().double()
+        targets = int(tensors["positions"].numel())
         pairs = float((lengths * lengths).sum())
-        return self.token * batch.tokens + self.target * targets + self.pair * pairs
+        return self.token * tokens + self.target * targets + self.pair * pairs
 
 
 def _of_weights(weights: Any) -> int:
