@@ -61,14 +61,15 @@ class Bench:
                 [sys.executable, "-m", "dataprep", *text, "--json", "-q"],
                 cwd=self.folder,
                 env=os.environ | {"HF_HUB_OFFLINE": "1"},
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 encoding="utf-8",
                 check=False,
             )
             if done.returncode:
                 sys.exit(f"failed with {done.returncode}: {shown}\n{done.stderr}")
-            # Warnings may come before it.
-            summary: Figures = json.loads(done.stderr[done.stderr.index("{\n") :])
+            # Commands whose result is rows print it on standard error, where warnings may come before it.
+            printed = done.stdout or done.stderr
+            summary: Figures = json.loads(printed[printed.index("{\n") :])
             return summary
 
         return run

@@ -81,7 +81,7 @@ UNREACHED = {
         "a warning about a setting of `generate`",
     ),
     ("tokens.formats.model_template", "--date"): (
-        ("generate", "predict", "export-model", "capture"),
+        ("generate", "predict", "export-model", "capture", "collect", "review", "view"),
         "they give no date",
     ),
     ("tokens.formats.jinja", "--split-thinking"): (
