@@ -117,17 +117,16 @@ class LocalFolder:
 
     def replace(self, name: str, data: bytes, seen: str | None) -> None:
         """Write a file whose state is still what it was seen in."""
-        from dataprep.core.io.stores.local import locked
-
-        Path(self.path(name)).parent.mkdir(parents=True, exist_ok=True)
-        with locked(Path(self.where)):
-            before = self.read(name)
-            if (before and before[1]) != seen:
-                raise replaced(self.path(name))
-            self.put(name, data)
+        before = self.read(name)
+        if (before and before[1]) != seen:
+            raise replaced(self.path(name))
+        self._write(name, io.BytesIO(data), new=seen is None)
 
     def add(self, name: str, stream: IO[bytes]) -> None:
         """Write a file, which appears whole, from a stream to its end."""
+        self._write(name, stream, new=False)
+
+    def _write(self, name: str, stream: IO[bytes], *, new: bool) -> None:
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
         # Its hidden name is its own: where each machine has its own locks, another one that writes the same
@@ -137,6 +136,14 @@ class LocalFolder:
                 file.write(piece)
             # Before the rename, for a file system that reports a full disk only when a file is closed.
             file.close()
+            if new:
+                try:
+                    os.link(file.path, target)  # unlike a rename, it fails if another one was as fast
+                    return
+                except FileExistsError:
+                    raise replaced(self.path(name)) from None
+                except OSError:  # a file system without links
+                    pass
             file.path.replace(target)
 
     def remove(self, name: str) -> None:

@@ -59,7 +59,7 @@ class LocalStore:
                     except FileExistsError:
                         raise exists(url) from None
             else:
-                with locked(path.parent):
+                with _locked(path.parent):
                     if match is not None and (not path.exists() or _stat_of(path.stat()).etag != match):
                         raise replaced(url)
                     with replacing(path) as file:
@@ -102,7 +102,7 @@ def _write(file: IO[bytes], data: bytes) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Keep other conditional writes into a folder waiting, where the file system has locks."""
     try:
         import fcntl
