@@ -50,7 +50,7 @@ demo: .venv/.train  ## Convert, merge and clean the samples, train a tiny studen
 	$(BIN)/dataprep verify $(DEMO)/clean.jsonl
 	$(BIN)/dataprep report $(DEMO)/clean.jsonl --against $(DEMO)/mergedata/test.jsonl -o $(DEMO)/report.html
 
-test: .venv/.dev  ## The tests that every change must pass: 10 minutes on two cores.
+test: .venv/.dev  ## The tests that every change must pass: a quarter of an hour on two cores.
 	$(BIN)/python $(PYTEST) -m 'not slow and not cluster'
 	$(BIN)/python $(ALONE) -m 'cluster and not slow'
 

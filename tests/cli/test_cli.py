@@ -41,6 +41,7 @@ def raw_rows(count):
 def test_the_commands_are_these():
     """A command appears or goes only on purpose."""
     assert COMMANDS == [
+        "capture",
         "card",
         "clean",
         "collect",

@@ -136,7 +136,7 @@ def joined(folder):
 
 @pytest.mark.medium
 @pytest.mark.usefixtures("small_parts")
-@pytest.mark.parametrize("case", WORKS)
+@pytest.mark.parametrize("case", ["dedup", pytest.param("near", marks=pytest.mark.slow)])
 def test_a_worker_of_each_kind_is_killed(data, case):
     """Its work is done again by another process."""
     expected = repeated(case, "here")
@@ -163,7 +163,7 @@ def test_a_worker_of_each_kind_is_killed_on_a_cluster(cluster, data, case):
 
 @pytest.mark.medium
 @pytest.mark.usefixtures("data")
-@pytest.mark.parametrize("case", WORKS)
+@pytest.mark.parametrize("case", ["dedup", pytest.param("near", marks=pytest.mark.slow)])
 def test_a_row_that_ends_its_worker_is_one_reject(monkeypatch, case):
     """It is found, and all other rows come out as without it."""
     lines = Path("b.jsonl").read_bytes().splitlines(keepends=True)

@@ -90,7 +90,14 @@ def merged(folder, engine, paths, target, **options):
 
 @pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
 @pytest.mark.parametrize("bad", [False, True], ids=["sound", "bad rows"])
-@pytest.mark.parametrize("target", ["out.jsonl", "out/", "out.jsonl.gz", "out.json"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "out.jsonl",
+        "out/",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("out.jsonl.gz", "out.json")),
+    ],
+)
 def test_the_output_is_that_of_one_process(tmp_path, backend, target, bad, shuffle):
     """Also names and manifest of a folder of parts, the rejects and the ledger."""
     paths = in_all_formats(tmp_path / "in", bad=bad)
@@ -424,7 +431,7 @@ def kill_after(tmp_path, process, count):
 
 @pytest.mark.medium
 @pytest.mark.parametrize("target", ["out/", "out.jsonl"])
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(("before", "after"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.slow)])
 def test_a_killed_merge_goes_on_where_it_was(tmp_path, target, before, after):
     """Parts that are finished are taken, with any number of workers, and nothing is left at the end."""
     rows = numbered_rows(900, 60)

@@ -390,7 +390,7 @@ def test_a_figure_that_could_not_read_the_replies_says_so():
     (result,) = results(rows)
     assert result.warnings() == [
         "accuracy of csqa: no answer could be read from 9 of 10 replies, so the figure says little about the "
-        "student; look at replies with -o OUT"
+        "student; look at replies with `evaluate -o OUT`"
     ]
     assert results(rows[1:])[0].warnings() == []
     number = Reference("gsm8k", ("7",))

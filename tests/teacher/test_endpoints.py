@@ -129,7 +129,7 @@ FAULTS = [
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("retries", [0, 6])
+@pytest.mark.parametrize("retries", [pytest.param(0, marks=pytest.mark.slow), 6])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda reply: f"{reply.status}-{str(reply.body)[:12]}")
 def test_what_one_endpoint_always_fails_the_others_answer(ask, fault, retries):
     """Also without retries: each request is asked of another endpoint before it is a failure."""

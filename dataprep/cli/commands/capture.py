@@ -15,7 +15,7 @@ def command(
     shards: str = argument(..., "A directory of token shards.", "SHARDS"),
     output: str = flag(..., "A directory for the logits.", "-o", "--output", "DIR"),
     teacher_model: str = flag(
-        ..., "Directory of the teacher, or with --base-url its name there.", "--teacher-model", "MODEL"
+        ..., "Directory of the teacher, or its name at --base-url.", "--teacher-model", "MODEL"
     ),
     options: From[CaptureOptions],
     base_url: str | None = flag(

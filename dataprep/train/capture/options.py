@@ -25,7 +25,7 @@ class CaptureOptions:
     top_k: int = option(64, "Number of tokens to keep at each position.", metavar="K", min=1)
     temperatures: tuple[float, ...] = option(
         (1.0, 2.0),
-        "Temperatures that students can be trained with, 2 bytes a token for each; with --base-url only 1.",
+        "Temperatures of students to train, 2 bytes a token for each; only 1 with --base-url.",
         flag="--temperature",
         metavar="T,...",
         parse=_parse_temperatures,

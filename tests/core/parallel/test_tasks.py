@@ -126,8 +126,10 @@ def test_the_first_error_is_raised_and_those_before_it_are_done(backend, first, 
     assert len(begun) < len(tasks)
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("good", [[0, 1, 2, 8, 9, 10], [0, 1, 3, 8, 9, 10], [0, 1, 2, 8, 9, 3], []])
+@pytest.mark.parametrize(
+    ("good", "batch"),
+    [([0, 1, 2, 8, 9, 10], 1), ([0, 1, 3, 8, 9, 10], 4), ([0, 1, 2, 8, 9, 3], 1), ([], 4)],
+)
 def test_an_error_of_the_tasks_comes_after_those_of_the_work(backend, good, batch):
     """As it would if one task was done after the other, also where tasks are read ahead."""
 
@@ -213,6 +215,7 @@ def test_several_such_lines_in_one_task(tmp_path):
     assert result == (sum(range(100)) - sum(poison), poison)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", ["lines", "tasks"])
 def test_many_such_lines_or_tasks_end_the_run(tmp_path, many):
     """That is a lack of memory, or a broken machine, and not a bad row."""
@@ -232,8 +235,7 @@ def test_a_task_that_only_dies_as_a_whole_ends_the_run(tmp_path):
         list(run(works.dying_of_many, tasks, backend=Processes(1), bisection=BISECTION))
 
 
-@pytest.mark.parametrize("batch", [1, 3, 100])
-@pytest.mark.parametrize("count", [0, 1, 7])
+@pytest.mark.parametrize(("count", "batch"), [(0, 1), (1, 3), (7, 1), (7, 3), (7, 100)])
 def test_exchange_joins_pieces_in_the_order_of_the_tasks(backend, count, batch):
     """Each bucket is joined once, from the pieces of all tasks, however they are batched."""
     results = dict(exchange(works.by_remainder, works.listed, range(count), 5, backend=backend, batch=batch))
