@@ -128,7 +128,13 @@ def test_the_first_error_is_raised_and_those_before_it_are_done(backend, first, 
 
 @pytest.mark.parametrize(
     ("good", "batch"),
-    [([0, 1, 2, 8, 9, 10], 1), ([0, 1, 3, 8, 9, 10], 4), ([0, 1, 2, 8, 9, 3], 1), ([], 4)],
+    [
+        *(([0, 1, 2, 8, 9, 10], 1), ([0, 1, 3, 8, 9, 10], 4), ([0, 1, 2, 8, 9, 3], 1), ([], 4)),
+        pytest.param([0, 1, 2, 8, 9, 10], 4, marks=pytest.mark.slow),
+        pytest.param([0, 1, 3, 8, 9, 10], 1, marks=pytest.mark.slow),
+        pytest.param([0, 1, 2, 8, 9, 3], 4, marks=pytest.mark.slow),
+        pytest.param([], 1, marks=pytest.mark.slow),
+    ],
 )
 def test_an_error_of_the_tasks_comes_after_those_of_the_work(backend, good, batch):
     """As it would if one task was done after the other, also where tasks are read ahead."""
@@ -235,7 +241,13 @@ def test_a_task_that_only_dies_as_a_whole_ends_the_run(tmp_path):
         list(run(works.dying_of_many, tasks, backend=Processes(1), bisection=BISECTION))
 
 
-@pytest.mark.parametrize(("count", "batch"), [(0, 1), (1, 3), (7, 1), (7, 3), (7, 100)])
+@pytest.mark.parametrize(
+    ("count", "batch"),
+    [
+        *((0, 1), (1, 3), (7, 1), (7, 3), (7, 100)),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((0, 3), (0, 100), (1, 1), (1, 100))),
+    ],
+)
 def test_exchange_joins_pieces_in_the_order_of_the_tasks(backend, count, batch):
     """Each bucket is joined once, from the pieces of all tasks, however they are batched."""
     results = dict(exchange(works.by_remainder, works.listed, range(count), 5, backend=backend, batch=batch))
