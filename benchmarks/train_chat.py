@@ -1,81 +1,160 @@
-"""Compare supervised fine-tuning on chat rows with TRL's `SFTTrainer` and two plain loops, on the CPU.
+"""Compare supervised fine-tuning on chat rows with TRL's `SFTTrainer` and with plain loops, on the CPU.
 
-All of them take the same steps: the same weights, the same rows of GSM8K in the same order, AdamW with the
-same settings, in float32 on as many threads. Each is a process of its own, and they take turns step by step,
-so that a slow minute of the machine hits all alike. ``python -m benchmarks.train_chat NAME ROWS MODEL`` is
-one of them: it says when it is ready for a step, waits for a line, and in the end prints tokens, seconds
-and loss of each step, as JSON.
+The cases are a small Llama with random weights, and SmolLM2-135M-Instruct, which is looked for in the folder
+that ``DATAPREP_REAL_MODELS`` names (default ``../models``): rows of GSM8K and of CommonsenseQA, all weights
+and LoRA, float32 and bfloat16. In a case, all contenders take the same steps: the same weights, token ids and
+masks in the same order, AdamW with the same settings, and as many threads. Each is a process of its own, and
+they take turns step by step, so that a slow minute of the machine hits all alike.
+``python -m benchmarks.train_chat NAME CASE`` is one of them: it says when it is ready for a step, waits for a
+line, and in the end prints tokens, seconds and loss of each step, and its memory, as JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import claim
+from dataprep.core.sampling import shuffled_order
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 STEPS = 4  # in a round, after one that warms up and is not timed
+REAL_STEPS = 2  # the same, of a real model
 BATCH = 8
-RATE, DECAY, CLIP, SEED = 1e-3, 0.1, 1.0, 0
+DECAY, CLIP, SEED = 0.1, 1.0, 0
+BETAS = (0.9, 0.95)
 SHAPE = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 4}
+REAL_MODEL = "smollm2-135m-instruct"
+LORA = 16
 
-Run = dict[str, list[float]]
+# Lists of tokens, seconds and losses by step, and `memory` in MB.
+Run = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One comparison.
+
+    Attributes:
+        title: for the table.
+        shards: token shards of the rows, in the files' order.
+        model: directory for ``from_pretrained``.
+        rate: learning rate.
+        lora: rank of the updates, or None for all weights.
+        precision: ``float32``, or ``bfloat16`` for autocast.
+    """
+
+    title: str
+    shards: str
+    model: str
+    rate: float
+    lora: int | None = None
+    precision: str = "float32"
 
 
 def bench(data: Path, folder: Path, rounds: int) -> bool:
-    """Let all contenders take turns, and compare tokens per second and the losses of each step."""
-    rows, model = folder / "chat.jsonl", folder / "student"
+    """Compare the contenders on random weights, and on a real model if it is there."""
     steps = 1 + STEPS * rounds
-    _write_rows(data, rows, steps * BATCH)
+    model = folder / "student"
     _write_model(data / "tokenizers" / "llama3.model", model)
+    gsm8k = ("gsm8k", data / "gsm8k" / "train.jsonl")
+    shards = _tokenized(gsm8k, model, folder / "tokens", steps * BATCH)
+    title = "Llama of hidden size 128 with 4 layers and 128,256 tokens, rows of GSM8K"
+    case = Case(title, shards, str(model), 1e-3)
+    found = _compared(case, ("trl", "full_logits", "trained_logits", "dataprep"), steps, folder)
+    print(f"\nchat rows, {BATCH} a step\n\n{_HEAD}")
+    _print(case, found)
+    print()
+    met = claim("dataprep's tokens a second over TRL's", _ratio(found, "trl"), 4, at_least=True)
+    met &= claim("losses apart", _apart(found, "trl"), 1e-3, at_least=False)
+    return _real(data, folder, rounds) and met
+
+
+def _real(data: Path, folder: Path, rounds: int) -> bool:
+    """Compare the contenders on SmolLM2, in each case."""
+    model = Path(os.environ.get("DATAPREP_REAL_MODELS", "../models")).absolute() / REAL_MODEL
+    if not model.is_dir():
+        print(f"\nSmolLM2: not measured, since there is no {model}")
+        return True
+    steps, met = 1 + REAL_STEPS * rounds, True
+    results: list[tuple[Case, dict[str, Run]]] = []
+    for name, file in (("gsm8k", "train.jsonl"), ("commonsense_qa", "train_rand_split.jsonl")):
+        shards = _tokenized((name, data / name / file), model, folder / f"{name}-tokens", steps * BATCH)
+        for lora, precision in ((lora, kind) for lora in (None, LORA) for kind in ("float32", "bfloat16")):
+            title = f"{name}, {'all weights' if lora is None else 'LoRA'}, {precision}"
+            case = Case(title, shards, str(model), 2e-5 if lora is None else 2e-4, lora, precision)
+            results.append((case, _compared(case, ("trl", "flattened", "dataprep"), steps, folder)))
+    print(f"\nSmolLM2-135M-Instruct, {BATCH} rows a step\n\n{_HEAD}")
+    for case, found in results:
+        _print(case, found)
+    print()
+    for case, found in results:
+        name = f"{case.title}: tokens a second over TRL's"
+        met &= claim(name, _ratio(found, "trl"), 2, at_least=True)
+        memory = found["dataprep"]["memory"] / found["flattened"]["memory"]
+        met &= claim(f"{case.title}: memory over the plain loop's", memory, 1, at_least=False)
+    return met
+
+
+def _compared(case: Case, names: tuple[str, ...], steps: int, folder: Path) -> dict[str, Run]:
+    """Let contenders take turns, and return what they measured."""
     log = folder / "train_chat.log"
+    found: dict[str, Run] = {}
     with log.open("wb") as errors:
-        running = {name: _started(name, rows, model, errors) for name in CONTENDERS}
-        for each in running.values():
-            _line_of(each, log)
-        found: dict[str, Run] = {}
+        running = {name: _started(name, case, errors) for name in names}
+        for process in running.values():
+            _line_of(process, log)
         for number in range(steps):
-            for name, each in running.items():
-                print(f"  step {number + 1}/{steps}: {name} …", file=sys.stderr)
-                each.stdin.write("go\n")
-                each.stdin.flush()
-                answer = _line_of(each, log)  # the last is what was measured
+            for name, process in running.items():
+                print(f"  {case.title}: step {number + 1}/{steps}: {name} …", file=sys.stderr)
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                answer = _line_of(process, log)  # the last is what was measured
                 if number == steps - 1:
                     found[name] = json.loads(answer)
-    return _table(found)
+    return found
 
 
-def _table(found: dict[str, Run]) -> bool:
-    """Print the results, and return whether the targets were met."""
-    rates = {name: _rate(run) for name, run in found.items()}
-    apart = {name: _apart(found["dataprep"], run) for name, run in found.items()}
-    print(f"\nchat rows: hidden size 128, 4 layers, 128,256 tokens, {BATCH} rows a step\n")
-    print("| | tokens a second | × | loss apart, at most |\n| --- | ---: | ---: | ---: |")
-    for name, rate in rates.items():
-        print(f"| {TITLES[name]} | {rate:,.0f} | {rates['dataprep'] / rate:.2f} | {apart[name]:.1e} |")
-    print()
-    faster = claim(
-        "dataprep's tokens a second over TRL's", rates["dataprep"] / rates["trl"], 4, at_least=True
-    )
-    return claim("losses apart", apart["trl"], 1e-3, at_least=False) and faster
+_HEAD = (
+    "| | tokens a second | dataprep's over it | loss apart, at most | memory |\n"
+    "| --- | ---: | ---: | ---: | ---: |"
+)
 
 
-def _write_rows(data: Path, target: Path, count: int) -> None:
-    """Write the first chat rows of GSM8K."""
-    every = target.with_name("every.jsonl")
-    command = [sys.executable, "-m", "dataprep", "convert", "gsm8k", "-q", "-o", str(every)]
-    subprocess.run([*command, str(data / "gsm8k" / "train.jsonl")], check=True)
-    with every.open("rb") as file:
-        target.write_bytes(b"".join(islice(file, count)))
+def _print(case: Case, found: dict[str, Run]) -> None:
+    """Print the rows of a case."""
+    print(f"| **{case.title}** | | | | |")
+    for name, run in found.items():
+        cells = f"{_rate(run):,.0f} | {_ratio(found, name):.2f} | {_apart(found, name):.1e}"
+        print(f"| {TITLES[name]} | {cells} | {run['memory']:,.0f} MB |")
+
+
+def _tokenized(source: tuple[str, Path], tokenizer: Path, target: Path, count: int) -> str:
+    """Tokenize the first chat rows of a published set, and return the shards' path."""
+    name, file = source
+    every, rows = target.with_name(f"{name}-every.jsonl"), target.with_name(f"{name}-rows.jsonl")
+    program = [sys.executable, "-m", "dataprep"]
+    subprocess.run([*program, "convert", name, "-q", "-o", str(every), str(file)], check=True)
+    with every.open("rb") as lines:
+        rows.write_bytes(b"".join(islice(lines, count)))
+    words = [*program, "tokenize", str(rows), "-q", "--tokenizer", str(tokenizer), "-o", str(target)]
+    subprocess.run(words, check=True)
+    return str(target)
 
 
 def _write_model(tokenizer_file: Path, target: Path) -> None:
@@ -95,8 +174,8 @@ def _write_model(tokenizer_file: Path, target: Path) -> None:
     save_pretrained(tokenizer, chat_format_of("llama3"), target)
 
 
-def _started(name: str, rows: Path, model: Path, errors: Any) -> Any:
-    command = [sys.executable, "-m", "benchmarks.train_chat", name, str(rows), str(model)]
+def _started(name: str, case: Case, errors: Any) -> Any:
+    command = [sys.executable, "-m", "benchmarks.train_chat", name, json.dumps(asdict(case))]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True)
 
@@ -111,13 +190,20 @@ def _line_of(process: Any, log: Path) -> str:
 
 def _rate(run: Run) -> float:
     """Return tokens per second without padding, after the first step."""
-    return sum(run["tokens"][1:]) / sum(run["seconds"][1:])
+    return float(sum(run["tokens"][1:]) / sum(run["seconds"][1:]))
 
 
-def _apart(ours: Run, theirs: Run) -> float:
+def _ratio(found: dict[str, Run], name: str) -> float:
+    """Return dataprep's tokens per second over a contender's."""
+    return _rate(found["dataprep"]) / _rate(found[name])
+
+
+def _apart(found: dict[str, Run], name: str) -> float:
     """Return the largest difference of a step's losses; all contenders must have had the same tokens."""
+    ours, theirs = found["dataprep"], found[name]
     assert ours["tokens"] == theirs["tokens"]
-    return max(abs(own - other) for own, other in zip(ours["losses"], theirs["losses"], strict=True))
+    pairs = zip(ours["losses"], theirs["losses"], strict=True)
+    return float(max(abs(own - other) for own, other in pairs))
 
 
 class Turns:
@@ -147,16 +233,17 @@ class Turns:
         print(line, file=self._answers, flush=True)
 
 
-def dataprep(rows: str, model: str, turns: Turns) -> Run:
+def dataprep(case: Case, turns: Turns) -> Run:
     """Run the library's `train`; a step lasts from one line of metrics to the next."""
     from dataprep.train.options import TrainOptions
     from dataprep.train.run import train
 
     options = TrainOptions(
-        model=model,
-        chat_format="llama3",
+        model=case.model,
+        lora=case.lora,
+        precision=case.precision,
         batch_size=BATCH,
-        learning_rate=RATE,
+        learning_rate=case.rate,
         weight_decay=DECAY,
         clip=CLIP,
         seed=SEED,
@@ -173,17 +260,17 @@ def dataprep(rows: str, model: str, turns: Turns) -> Run:
 
     turns.wait()  # the first step, which is not timed, begins with reading the data
     with TemporaryDirectory() as folder:
-        train(rows, output=Path(folder) / "run", options=options, on_metrics=on_metrics)
+        train(case.shards, output=Path(folder) / "run", options=options, on_metrics=on_metrics)
     return _run_of([line["tokens"] for line in lines], turns, [line["loss"] for line in lines])
 
 
-def trl(rows: str, model: str, turns: Turns) -> Run:
+def trl(case: Case, turns: Turns) -> Run:
     """Run `SFTTrainer` with the loss on assistants' tokens.
 
     Its gradient checkpointing, on by default, would cost it a second forward pass and is off.
     """
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from transformers import AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     class Clock(TrainerCallback):  # type: ignore[misc]
@@ -193,20 +280,21 @@ def trl(rows: str, model: str, turns: Turns) -> Run:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             turns.step_done()
 
+    rows = [{"input_ids": ids.tolist(), "assistant_masks": mask.tolist()} for ids, mask in _documents(case)]
     with TemporaryDirectory() as folder:
         settings = SFTConfig(
             output_dir=folder,
-            assistant_only_loss=True,
+            max_length=None,
             per_device_train_batch_size=BATCH,
             num_train_epochs=1,
             train_sampling_strategy="sequential",
-            learning_rate=RATE,
+            learning_rate=case.rate,
             lr_scheduler_type="constant",
             weight_decay=DECAY,
-            adam_beta2=0.95,
+            adam_beta2=BETAS[1],
             max_grad_norm=CLIP,
             optim="adamw_torch_fused",
-            bf16=False,
+            bf16=case.precision == "bfloat16",
             use_cpu=True,
             gradient_checkpointing=False,
             logging_steps=1,
@@ -216,28 +304,47 @@ def trl(rows: str, model: str, turns: Turns) -> Run:
             seed=SEED,
         )
         trainer = SFTTrainer(
-            AutoModelForCausalLM.from_pretrained(model, dtype="float32"),
+            _model(case),
             settings,
-            train_dataset=Dataset.from_list(list(_in_order(rows))),
-            processing_class=AutoTokenizer.from_pretrained(model),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=AutoTokenizer.from_pretrained(case.model),
             callbacks=[Clock()],
         )
         trainer.train()
-    lengths = [len(ids) for ids in trainer.train_dataset["input_ids"]]
+    lengths = [len(row["input_ids"]) for row in rows]
     tokens = [sum(lengths[start : start + BATCH]) for start in range(0, len(lengths), BATCH)]
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     return _run_of(tokens, turns, losses)
 
 
-def _in_order(rows: str) -> Iterator[dict[str, Any]]:
-    """Return the rows in the order in which `dataprep` trains on them."""
-    from dataprep.core.sampling import shuffled_order
+def _documents(case: Case) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Yield the ids and the loss mask of each row, in the order in which `dataprep` trains on them."""
+    from dataprep.tokens.shards.reading import Shards
 
-    lines = Path(rows).read_bytes().splitlines()
-    return (json.loads(lines[number]) for number in shuffled_order(len(lines), SEED))
+    shards = Shards.open(case.shards)
+    for number in shuffled_order(shards.documents, SEED):
+        yield shards.document(int(number))
 
 
-def full_logits(rows: str, model: str, turns: Turns) -> Run:
+def _model(case: Case) -> Any:
+    """Return the student, with low-rank updates as `dataprep` makes them if the case has a rank."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(case.model, dtype=torch.float32)
+    if case.lora is None:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(SEED)
+    settings = {"lora_alpha": 2 * case.lora, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+    return get_peft_model(model, LoraConfig(r=case.lora, **settings))
+
+
+Labelled = tuple[dict[str, Any], Any]
+
+
+def full_logits(case: Case, turns: Turns) -> Run:
     """Run a plain loop with the logits of all positions, padding included."""
     from torch.nn import functional
 
@@ -245,80 +352,112 @@ def full_logits(rows: str, model: str, turns: Turns) -> Run:
         logits = student(**batch, use_cache=False).logits[:, :-1]
         return functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
 
-    return _plain(rows, model, turns, loss_of)
+    return _plain(case, turns, _padded, loss_of)
 
 
-def trained_logits(rows: str, model: str, turns: Turns) -> Run:
+def trained_logits(case: Case, turns: Turns) -> Run:
     """Run a plain loop with the logits of the positions before tokens in the loss, all at once."""
+    return _plain(case, turns, _padded, _loss_of_trained)
+
+
+def flattened(case: Case, turns: Turns) -> Run:
+    """Run a plain loop without padding: the rows of a step are one sequence, with positions of each."""
+    return _plain(case, turns, _flattened, _loss_of_trained)
+
+
+def _loss_of_trained(student: Any, batch: dict[str, Any], labels: Any) -> Any:
     from torch.nn import functional
 
-    def loss_of(student: Any, batch: dict[str, Any], labels: Any) -> Any:
-        hidden = student.model(**batch, use_cache=False).last_hidden_state[:, :-1]
-        trained = labels[:, 1:] != -100
-        return functional.cross_entropy(student.lm_head(hidden[trained]), labels[:, 1:][trained])
+    decoder = getattr(student, "base_model", student)
+    # peft's wrapper holds the model, whose inner part ends before the output layer.
+    causal = getattr(decoder, "model", decoder) if hasattr(student, "peft_config") else student
+    hidden = causal.model(**batch, use_cache=False).last_hidden_state[:, :-1]
+    trained = labels[:, 1:] != -100
+    return functional.cross_entropy(causal.lm_head(hidden[trained]).float(), labels[:, 1:][trained])
 
-    return _plain(rows, model, turns, loss_of)
 
-
-def _plain(rows: str, model: str, turns: Turns, loss_of: Callable[[Any, dict[str, Any], Any], Any]) -> Run:
+def _plain(
+    case: Case,
+    turns: Turns,
+    collate: Callable[[list[Any]], Labelled],
+    loss_of: Callable[[Any, dict[str, Any], Any], Any],
+) -> Run:
     import torch
     from torch.nn.utils import clip_grad_norm_
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    student = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).train()
-    matrices = [each for each in student.parameters() if each.ndim > 1]
-    vectors = [each for each in student.parameters() if each.ndim <= 1]
+    student = _model(case).train()
+    trained = [each for each in student.parameters() if each.requires_grad]
+    matrices = [each for each in trained if each.ndim > 1]
+    vectors = [each for each in trained if each.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.95), fused=True)
-    documents = [
-        tokenizer.apply_chat_template(
-            row["messages"], return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True
-        )
-        for row in _in_order(rows)
-    ]
+    optimizer = torch.optim.AdamW(groups, lr=case.rate, betas=BETAS, fused=True)
+    documents = list(_documents(case))
+    autocast = torch.autocast("cpu", torch.bfloat16) if case.precision == "bfloat16" else nullcontext()
     tokens, losses = [], []
     turns.wait()
     for start in range(0, len(documents), BATCH):
-        batch, labels = _padded(documents[start : start + BATCH])
-        loss = loss_of(student, batch, labels)
+        rows = documents[start : start + BATCH]
+        batch, labels = collate(rows)
+        with autocast:
+            loss = loss_of(student, batch, labels)
         loss.backward()
-        clip_grad_norm_(student.parameters(), CLIP)
+        clip_grad_norm_(trained, CLIP)
         optimizer.step()
         optimizer.zero_grad()
-        tokens.append(int(batch["attention_mask"].sum()))
+        tokens.append(sum(ids.size for ids, _ in rows))
         losses.append(loss.item())
         turns.step_done()
     return _run_of(tokens, turns, losses)
 
 
-def _padded(documents: list[Any]) -> tuple[dict[str, Any], Any]:
+def _labels(ids: NDArray[Any], mask: NDArray[np.bool_]) -> Any:
+    import torch
+
+    labels = torch.from_numpy(ids.astype("int64")).masked_fill(~torch.from_numpy(mask.copy()), -100)
+    labels[0] = -100  # no position predicts a document's first token
+    return labels
+
+
+def _padded(rows: list[Any]) -> Labelled:
     """Return a model's inputs for documents, and the labels: -100 outside the loss."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    ids = [each["input_ids"][0] for each in documents]
-    labels = [each["input_ids"][0].masked_fill(each["assistant_masks"][0] == 0, -100) for each in documents]
+    ids = [torch.from_numpy(ids.astype("int64")) for ids, _ in rows]
     batch = {
         "input_ids": pad_sequence(ids, batch_first=True),
         "attention_mask": pad_sequence([torch.ones_like(each) for each in ids], batch_first=True),
     }
-    return batch, pad_sequence(labels, batch_first=True, padding_value=-100)
+    labels = pad_sequence([_labels(*row) for row in rows], batch_first=True, padding_value=-100)
+    return batch, labels
+
+
+def _flattened(rows: list[Any]) -> Labelled:
+    """Return the same in one row, whose positions begin again with each document."""
+    import torch
+
+    ids = torch.cat([torch.from_numpy(ids.astype("int64")) for ids, _ in rows])
+    positions = torch.cat([torch.arange(ids.size) for ids, _ in rows])
+    labels = torch.cat([_labels(*row) for row in rows])
+    return {"input_ids": ids[None], "position_ids": positions[None]}, labels[None]
 
 
 def _run_of(tokens: list[int], turns: Turns, losses: list[float]) -> Run:
     assert len(tokens) == len(turns.seconds) == len(losses) == turns.steps
-    return {"tokens": [float(each) for each in tokens], "seconds": turns.seconds, "losses": losses}
+    # Linux counts in KiB.
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return {"tokens": tokens, "seconds": turns.seconds, "losses": losses, "memory": memory}
 
 
 TITLES = {
     "trl": "TRL's SFTTrainer, assistant-only loss",
     "full_logits": "a plain loop, logits of all positions",
     "trained_logits": "a plain loop, logits of trained positions",
+    "flattened": "a plain loop without padding, logits of trained positions",
     "dataprep": "dataprep train",
 }
-CONTENDERS: dict[str, Callable[[str, str, Turns], Run]] = {
-    each.__name__: each for each in (trl, full_logits, trained_logits, dataprep)
+CONTENDERS: dict[str, Callable[[Case, Turns], Run]] = {
+    contender.__name__: contender for contender in (trl, full_logits, trained_logits, flattened, dataprep)
 }
 
 
@@ -326,10 +465,12 @@ def main() -> None:
     """Take the steps of one contender."""
     import torch
 
-    name, rows, model = sys.argv[1:]
+    from dataprep.tokens.shards.reading import Shards
+
+    name, case = sys.argv[1], Case(**json.loads(sys.argv[2]))
     torch.set_num_threads(os.cpu_count() or 1)
-    turns = Turns(len(Path(rows).read_bytes().splitlines()) // BATCH)
-    turns.say(json.dumps(CONTENDERS[name](rows, model, turns)))
+    turns = Turns(Shards.open(case.shards).documents // BATCH)
+    turns.say(json.dumps(CONTENDERS[name](case, turns)))
 
 
 if __name__ == "__main__":

@@ -101,8 +101,13 @@ class TrainOptions:
     schedule: str = option("cosine", "How the learning rate falls after its peak.", choices=SCHEDULES)
     warmup: float = option(0.05, "Share of the steps in which the learning rate rises.", min=0, max=1)
     adam_beta2: float = option(0.95, "AdamW's decay of squared gradients.", above=0, max=0.99999)
+    adam_epsilon: float | None = option(
+        None,
+        "AdamW's addition to the root of the squared gradients. Defaults to 1e-8; 0.01 for tiny.",
+        above=0,
+    )
     weight_decay: float | None = option(
-        None, "Weight decay of matrices; biases and norms have none. Defaults to 0.01; 0.3 for tiny.", min=0
+        None, "Weight decay of matrices; biases and norms have none. Defaults to 0.01; 0.03 for tiny.", min=0
     )
     clip: float = option(1.0, "Maximum norm of the gradient; 0 for no limit.", min=0)
     seed: int = option(42, "Seed of the rows' order, new weights and dropout.", metavar="N")
@@ -292,6 +297,7 @@ class PredictOptions:
 
 # Where neither the user nor the objective chose others.
 EPOCHS, WEIGHT_DECAY = 1.0, 0.01
+ADAM_EPSILON = 1e-8
 ADAM_BETA1 = 0.9
 
 
@@ -322,4 +328,6 @@ def make_optimizer(model: nn.Module, options: TrainOptions, learning_rate: float
     pairs = ((matrices, decay), (others, 0.0))
     groups = [{"params": weights, "weight_decay": decay} for weights, decay in pairs if weights]
     # The fused kernel does not read FSDP's sharded tensors.
-    return AdamW(groups, lr=learning_rate, betas=(ADAM_BETA1, options.adam_beta2), fused=not options.fsdp)
+    betas = (ADAM_BETA1, options.adam_beta2)
+    epsilon = ADAM_EPSILON if options.adam_epsilon is None else options.adam_epsilon
+    return AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=not options.fsdp)

@@ -465,11 +465,13 @@ def test_options_that_depend_on_the_rows_are_logged_and_recorded(tmp_path):
     """Few rows are seen more often; what was given stays."""
     data, lines = write_jsonl(tmp_path / "rows.jsonl", judged(24)), []
     train(data, (), tmp_path / "run", options=TrainOptions(save_every=0), log=lines.append)
-    assert "24 rows: --epochs 30 --learning-rate 0.01 --weight-decay 0.3, unless you give others" in lines
+    chosen = "--epochs 30 --learning-rate 0.1 --adam-epsilon 0.01 --weight-decay 0.03"
+    assert f"24 rows: {chosen}, unless you give others" in lines
     facts = json.loads((tmp_path / "run/facts.json").read_bytes())
-    assert (facts["epochs"], facts["learning_rate"], facts["weight_decay"]) == (30, 0.01, 0.3)
+    names = ("epochs", "learning_rate", "adam_epsilon", "weight_decay")
+    assert [facts[name] for name in names] == [30, 0.1, 0.01, 0.03]
     lines.clear()
-    options = TrainOptions(epochs=1, learning_rate=0.1, weight_decay=0.0, save_every=0)
+    options = TrainOptions(epochs=1, learning_rate=0.1, adam_epsilon=1e-8, weight_decay=0.0, save_every=0)
     found = train(data, (), tmp_path / "given", options=options, log=lines.append).results
     assert found["steps"] == 3
     assert not any("--epochs" in line for line in lines)

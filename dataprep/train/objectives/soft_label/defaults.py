@@ -13,7 +13,7 @@ FEW_ROWS = 2000
 
 
 def defaults_for(scorer: Scorer, model: str, rows: int) -> dict[str, float]:
-    """Return the default epochs, learning rate and weight decay.
+    """Return the default epochs, and the defaults of the optimizer.
 
     Each row is seen more often if there are fewer rows, so that the number of steps falls less than the rows.
 
@@ -21,8 +21,14 @@ def defaults_for(scorer: Scorer, model: str, rows: int) -> dict[str, float]:
     (13.0, 30.0, 5.0)
     """
     if isinstance(scorer, GramScorer):
-        # The weight decay is high, as in logistic regression: there are more weights than rows.
-        return {"epochs": epochs_for(6000, rows), "learning_rate": 1e-2, "weight_decay": 0.3}
+        # A high epsilon makes the steps nearly proportional to the gradients, as in logistic regression.
+        # With 1e-8, rare n-grams take steps as large as frequent ones: 2 points less with 16 classes.
+        return {
+            "epochs": epochs_for(6000, rows),
+            "learning_rate": 0.1,
+            "adam_epsilon": 0.01,
+            "weight_decay": 0.03,
+        }
     if isinstance(scorer, NetworkScorer):
         return {"epochs": epochs_for(20_000, rows), "learning_rate": 5e-3}
     if Path(model).is_dir():

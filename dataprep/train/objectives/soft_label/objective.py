@@ -171,7 +171,7 @@ class SoftLabelObjective(Objective):
         return dataset.gold[labelled].tolist(), predicted
 
     def settle(self) -> None:
-        """Choose epochs, learning rate and weight decay by model and number of rows."""
+        """Choose epochs and the optimizer's options by model and number of rows."""
         options, rows = self.context.options, len(self.data.train)
         chosen = defaults_for(self.student, options.model, rows)
         # A number of steps stands in place of epochs.
@@ -205,8 +205,8 @@ class SoftLabelObjective(Objective):
     def facts(self) -> dict[str, Any]:
         """Return the teacher's weight that was used, and the options that depend on the rows."""
         options = self.context.options
-        chosen = {name: getattr(options, name) for name in ("epochs", "learning_rate", "weight_decay")}
-        return {"alpha": self.weights[SOFT]} | chosen
+        names = ("epochs", "learning_rate", "adam_epsilon", "weight_decay")
+        return {"alpha": self.weights[SOFT]} | {name: getattr(options, name) for name in names}
 
 
 def _check_options(context: TrainContext) -> None:
