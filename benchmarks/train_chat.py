@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 STEPS = 4  # in a round, after one that warms up and is not timed
 REAL_STEPS = 2  # the same, of a real model
 BATCH = 8
+REAL_BATCH = 4
 DECAY, CLIP, SEED = 0.1, 1.0, 0
 BETAS = (0.9, 0.95)
 SHAPE = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4}
@@ -55,6 +56,7 @@ class Case:
         shards: token shards of the rows, in the files' order.
         model: directory for ``from_pretrained``.
         rate: learning rate.
+        batch: rows of a step.
         lora: rank of the updates, or None for all weights.
         precision: ``float32``, or ``bfloat16`` for autocast.
     """
@@ -63,6 +65,7 @@ class Case:
     shards: str
     model: str
     rate: float
+    batch: int = BATCH
     lora: int | None = None
     precision: str = "float32"
 
@@ -94,12 +97,14 @@ def _real(data: Path, folder: Path, rounds: int) -> bool:
     steps, met = 1 + REAL_STEPS * rounds, True
     results: list[tuple[Case, dict[str, Run]]] = []
     for name, file in (("gsm8k", "train.jsonl"), ("commonsense_qa", "train_rand_split.jsonl")):
-        shards = _tokenized((name, data / name / file), model, folder / f"{name}-tokens", steps * BATCH)
+        shards = _tokenized((name, data / name / file), model, folder / f"{name}-tokens", steps * REAL_BATCH)
         for lora, precision in ((lora, kind) for lora in (None, LORA) for kind in ("float32", "bfloat16")):
             title = f"{name}, {'all weights' if lora is None else 'LoRA'}, {precision}"
-            case = Case(title, shards, str(model), 2e-5 if lora is None else 2e-4, lora, precision)
+            case = Case(
+                title, shards, str(model), 2e-5 if lora is None else 2e-4, REAL_BATCH, lora, precision
+            )
             results.append((case, _compared(case, ("trl", "flattened", "dataprep"), steps, folder)))
-    print(f"\nSmolLM2-135M-Instruct, {BATCH} rows a step\n\n{_HEAD}")
+    print(f"\nSmolLM2-135M-Instruct, {REAL_BATCH} rows a step\n\n{_HEAD}")
     for case, found in results:
         _print(case, found)
     print()
@@ -242,7 +247,7 @@ def dataprep(case: Case, turns: Turns) -> Run:
         model=case.model,
         lora=case.lora,
         precision=case.precision,
-        batch_size=BATCH,
+        batch_size=case.batch,
         learning_rate=case.rate,
         weight_decay=DECAY,
         clip=CLIP,
@@ -285,7 +290,7 @@ def trl(case: Case, turns: Turns) -> Run:
         settings = SFTConfig(
             output_dir=folder,
             max_length=None,
-            per_device_train_batch_size=BATCH,
+            per_device_train_batch_size=case.batch,
             num_train_epochs=1,
             train_sampling_strategy="sequential",
             learning_rate=case.rate,
@@ -312,7 +317,7 @@ def trl(case: Case, turns: Turns) -> Run:
         )
         trainer.train()
     lengths = [len(row["input_ids"]) for row in rows]
-    tokens = [sum(lengths[start : start + BATCH]) for start in range(0, len(lengths), BATCH)]
+    tokens = [sum(lengths[start : start + case.batch]) for start in range(0, len(lengths), case.batch)]
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     return _run_of(tokens, turns, losses)
 
@@ -395,8 +400,8 @@ def _plain(
     autocast = torch.autocast("cpu", torch.bfloat16) if case.precision == "bfloat16" else nullcontext()
     tokens, losses = [], []
     turns.wait()
-    for start in range(0, len(documents), BATCH):
-        rows = documents[start : start + BATCH]
+    for start in range(0, len(documents), case.batch):
+        rows = documents[start : start + case.batch]
         batch, labels = collate(rows)
         with autocast:
             loss = loss_of(student, batch, labels)
@@ -469,7 +474,7 @@ def main() -> None:
 
     name, case = sys.argv[1], Case(**json.loads(sys.argv[2]))
     torch.set_num_threads(os.cpu_count() or 1)
-    turns = Turns(Shards.open(case.shards).documents // BATCH)
+    turns = Turns(Shards.open(case.shards).documents // case.batch)
     turns.say(json.dumps(CONTENDERS[name](case, turns)))
 
 

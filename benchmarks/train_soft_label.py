@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from benchmarks.measure import claim
-from benchmarks.mohler import CLASSES, FIELDS, graded_answers
+from benchmarks.results.scoring import CLASSES, FIELDS, graded_answers
 
 if TYPE_CHECKING:
     from dataprep.core.io import Block

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from benchmarks.results.choices import choices
 from benchmarks.results.keeping import Bench
+from benchmarks.results.scoring import scores
 from benchmarks.results.training import path, quantized, rationales, stored
 
 EXPERIMENTS = {
+    "scores": ("Small students on few rows", scores),
     "choices": ("CommonsenseQA by likelihood", choices),
     "rationales": ("Rationales of two teachers", rationales),
     "quantized": ("Training for quantization", quantized),
@@ -33,13 +35,17 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*EXPERIMENTS, []], help="default: all")
     parser.add_argument("--folder", type=Path, default=Path(".results"), help="for runs and figures")
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
+    parser.add_argument(
+        "--archive", type=Path, default=Path("vaderSentiment-0.5.zip"), help="of `scored_sets`"
+    )
     arguments = parser.parse_args()
     data, models = (_folder(f"DATAPREP_REAL_{name}") for name in ("DATA", "MODELS"))
     arguments.folder.mkdir(parents=True, exist_ok=True)
     sections = []
     for name in arguments.names or EXPERIMENTS:
         title, experiment = EXPERIMENTS[name]
-        bench = Bench(arguments.folder.absolute(), data, models)
+        archive = arguments.archive.absolute() if arguments.archive.is_file() else None
+        bench = Bench(arguments.folder.absolute(), data, models, archive)
         text = experiment(bench)
         commands = "\n".join(bench.commands)
         sections.append(f"## {title}\n\n{text}\n\n```bash\n{commands}\n```\n")
@@ -57,7 +63,11 @@ def _folder(variable: str) -> Path:
 
 INTRODUCTION = """# Results on real models
 
-`make results` runs these experiments and writes this page.
+`make results` runs these experiments and writes this page; a run that was stopped continues. `data` and
+`models` in the commands stand for the folders that `DATAPREP_REAL_DATA` and `DATAPREP_REAL_MODELS` name:
+published sets, SmolLM2-135M-Instruct and all-MiniLM-L6-v2. Everything else that a result depends on is in
+the commands, seeds included. Shares have intervals of 95 % (Wilson's). All results stand as they came out.
+The code is in `benchmarks/results`; [benchmarks](benchmarks.md) has speed and memory.
 """
 
 

@@ -39,4 +39,19 @@ def choices(bench: Bench) -> str:
         result = summary["results"][0]
         rows.append([name, *(share(figure) for figure in result["figures"].values())])
     header = ["SmolLM2-135M-Instruct", *found["before"]["results"][0]["figures"]]
-    return table(header, rows)
+    return "\n\n".join([table(header, rows), *(_compared(name, found) for name in RUNS)])
+
+
+def _figures(summary: Figures) -> Figures:
+    figures: Figures = summary["results"][0]["figures"]
+    return figures
+
+
+def _compared(name: str, found: dict[str, Figures]) -> str:
+    """Say which figures training raised by more than the intervals allow for."""
+    before, after = _figures(found["before"]), _figures(found[f"after, {name}"])
+    raised = [figure for figure in before if after[figure]["low"] > before[figure]["high"]]
+    if not raised:
+        return f"After {name} training, no figure is above the one before with disjoint intervals."
+    listed = ", ".join(raised)
+    return f"After {name} training, these are above the ones before, with disjoint intervals: {listed}."

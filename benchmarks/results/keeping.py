@@ -26,12 +26,14 @@ class Bench:
         folder: where runs and figures are kept; a figure that is there is not measured again.
         data: the published sets.
         models: real models: ``smollm2-135m-instruct`` and ``all-minilm-l6-v2``.
+        archive: rated sentences, which `scored_sets` describes; without it, these are left out.
         commands: what a user types for the present experiment.
     """
 
     folder: Path
     data: Path
     models: Path
+    archive: Path | None = None
     commands: list[str] = field(default_factory=list)
 
     def once(self, name: str, measure: Callable[[], Figures]) -> Figures:

@@ -35,12 +35,12 @@ def _gsm8k(bench: Bench, name: str, split: str, rows: int) -> str:
 
 def quantized(bench: Bench) -> str:
     """Compare SmolLM2 that is trained for 4-bit weights with one that is quantized after training."""
-    train, test = _gsm8k(bench, "qat-train", "train", 160), _gsm8k(bench, "qat-test", "test", 40)
+    train, test = _gsm8k(bench, "qat-train", "train", 64), _gsm8k(bench, "qat-test", "test", 24)
     words: Words = ["train", train, "--eval", test, "--model", _smollm(bench), "--batch-size", "8"]
     words += ["--learning-rate", "2e-5", "--seed", "1", "--qat", "int8-dynamic-int4", "-o", "qat", "--resume"]
     results = bench.once("qat/train", bench.command(*words))
     rows = [[name.replace("_", " "), _shown(value)] for name, value in results["quantization"].items()]
-    return table(["40 rows of GSM8K", "loss, nats a token"], rows)
+    return table(["24 rows of GSM8K", "loss, nats a token"], rows)
 
 
 def _shown(value: object) -> str:
@@ -51,7 +51,7 @@ def stored(bench: Bench) -> str:
     """Teach a small Llama SmolLM2's distributions, from the model in memory and from a directory."""
     teacher = _smollm(bench)
     tokens = []
-    for name, split, count in (("stored-train", "train", 200), ("stored-test", "test", 50)):
+    for name, split, count in (("stored-train", "train", 100), ("stored-test", "test", 40)):
         rows, shards = _gsm8k(bench, name, split, count), f"{name}-tokens"
         tokenize: Words = [
             "tokenize",
@@ -84,7 +84,7 @@ def stored(bench: Bench) -> str:
         rows_of.append(
             [label, f"{loss['value']:.4f} ({loss['low']:.4f} to {loss['high']:.4f})", f"{speed:,.0f}"]
         )
-    return table(["llama-tiny on 200 rows of GSM8K", "loss on 50 others", "tokens a second"], rows_of)
+    return table(["llama-tiny on 100 rows of GSM8K", "loss on 40 others", "tokens a second"], rows_of)
 
 
 def rationales(bench: Bench) -> str:
@@ -112,7 +112,7 @@ def rationales(bench: Bench) -> str:
 def path(bench: Bench) -> str:
     """Take the way from questions to a student: prompts, a real server's answers, chat rows, training."""
     source, model = bench.data / "commonsense_qa" / "train_rand_split.jsonl", _smollm(bench)
-    bench.once("path/rows", lambda: _first_rows(source, bench.folder / "path-rows.jsonl", 60))
+    bench.once("path/rows", lambda: _first_rows(source, bench.folder / "path-rows.jsonl", 24))
     dataset: Words = ["--dataset", "commonsense_qa"]
     words: Words = [
         "prompt",

@@ -1,4 +1,4 @@
-"""Public sets of texts with classes, for the comparison of small students in `benchmarks/mohler.py`.
+"""Public sets of texts with classes, for the comparison of small students in `scoring`.
 
 - `mohler`: exam answers that two graders scored from 0 to 5 (Mohler, Bunescu and Mihalcea 2011), in the
   folder that ``DATAPREP_REAL_DATA`` names (default ``../shared/data``).
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
-ARCHIVE = "vaderSentiment-0.5.zip"
 _RATINGS = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
 # Rows to train on, to choose the best step by, and at most so many to measure on.
 TRAINING, VALIDATION, TEST = 600, 150, 600
@@ -80,16 +79,17 @@ def _thirds(rating: float) -> str:
     return "neutral" if -0.5 <= rating <= 0.5 else _sign(rating)
 
 
-def rows_of(name: str, data: Path, archive: Path) -> list[Row]:
+def rows_of(name: str, data: Path, archive: Path | None) -> list[Row]:
     """Return every second row of a set. The defaults of `dataprep train` were chosen on the others."""
     return _all_rows(name, data, archive)[::2]
 
 
-def _all_rows(name: str, data: Path, archive: Path) -> list[Row]:
+def _all_rows(name: str, data: Path, archive: Path | None) -> list[Row]:
     if name == "mohler":
         return graded_answers(data)
     if name == "topics":
         return asked_questions(data)
+    assert archive is not None, "the other sets are in it"
     if name == "movies":
         return rated_sentences(archive, "movieReviewSnippets", _sign)
     return rated_sentences(archive, "amazonReviewSnippets", _thirds)

@@ -1,35 +1,28 @@
 """Compare small students with TF-IDF and logistic regression, and with a teacher, on public sets.
 
-``python -m benchmarks.mohler --results FILE`` prints the tables of docs/soft-labels.md. Each split of a set
-is a seed. A figure is written into FILE as soon as it is there, and is not measured again: a run that was
-stopped continues. `scored_sets` says where the sets come from.
+Each split of a set is a seed; `scored_sets` says where the sets come from.
 
 - with all labels: the most frequent class, TF-IDF of character n-grams with logistic regression, the student
 - with a quarter of the labels: the same; the teacher; the student that learns from the teacher's
   probabilities for the other three quarters
-- with ``--cross-fit K``, with all labels: the teacher, and the student that learns from the labels and from
-  the probabilities of K teachers, each for the rows that it has not seen
 
 Every student, and the teacher, keeps its best step on validation rows, which also choose the regression's C.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
+import shutil
 import statistics
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 import dataprep
-from benchmarks.scored_sets import ARCHIVE, Row, graded_answers, rows_of, split
+from benchmarks.results.keeping import Bench, table
+from benchmarks.results.scored_sets import Row, graded_answers, rows_of, split
 from dataprep.evaluate.metrics.agreement import WEIGHTED_KAPPA as KAPPA
 from dataprep.train.objectives.soft_label.classes import Classes, metrics_of
 from dataprep.train.options import PredictOptions, TrainOptions
@@ -40,6 +33,9 @@ __all__ = ["CLASSES", "FIELDS", "graded_answers"]
 FIELDS = ("question", "reference", "answer")
 CLASSES = ("0", "1", "2", "3", "4", "5")
 SETS = ("movies", "topics", "mohler", "products")
+# Of the archive that `scored_sets` names.
+ARCHIVED = {"movies", "products"}
+SPLITS = 4
 WEIGHTS = 30_000
 # Of the teacher, which is fine-tuned on few rows.
 TEACHER: dict[str, Any] = {"epochs": 8.0, "learning_rate": 1e-4}
@@ -93,11 +89,9 @@ class Task:
     def train(self, name: str, rows: Sequence[Row], **options: Any) -> Path:
         """Train a classifier, and return its directory."""
         place = self.folder / name
-        held = []
-        # Cross-fit teachers take all of their steps: their folds have no other rows to choose by.
-        if "cross_fit" not in options:
-            held = [self.write("validation", self.validation)]
-            options["keep_best"] = KAPPA if self.name == "mohler" else "accuracy"
+        shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped
+        held = [self.write("validation", self.validation)]
+        options["keep_best"] = KAPPA if self.name == "mohler" else "accuracy"
         chosen = TrainOptions(fields=self.fields, classes=self.classes.names, save_every=0, **options)
         train(self.write(f"{name}-rows", rows), held, place, options=chosen)
         return place
@@ -171,92 +165,53 @@ def distilled(task: Task) -> Figures:
     return task.measure(task.train("distilled", [*few, *soft]))
 
 
-def cross_fitted(task: Task, folds: int) -> Figures:
-    """Return the metrics of the student that learns from all labels and from cross-fit teachers."""
-    place = task.train("teachers", task.training, model=task.teacher, cross_fit=folds, **TEACHER)
-    soft = without(task.predict(place, task.training, cross_fit=True), "prediction")
-    return task.measure(task.train("cross-fitted", soft))
+def few(task: Task) -> list[Row]:
+    """Return the rows that have a label where only a quarter has one."""
+    return task.training[: task.quarter]
 
 
-def contenders(folds: int | None) -> dict[str, Callable[[Task], Figures]]:
-    """Return what is measured, by its name in the tables."""
-
-    def few(task: Task) -> list[Row]:
-        return task.training[: task.quarter]
-
-    found: dict[str, Callable[[Task], Figures]] = {
-        "most frequent class": lambda task: majority(task, task.training),
-        "TF-IDF + LR, same size": lambda task: same_size(task, task.training),
-        "TF-IDF + LR, all n-grams": lambda task: regression(task, task.training, None),
-        "student": lambda task: task.measure(task.train("student", task.training)),
-        "a quarter: TF-IDF + LR, same size": lambda task: same_size(task, few(task)),
-        "a quarter: student": lambda task: task.measure(task.train("few", few(task))),
-        "a quarter: teacher": lambda task: task.measure(teacher_of(task, few(task), "teacher-of-few")),
-        "a quarter: student, soft labels for the rest": distilled,
-    }
-    if folds is not None:
-        found |= {
-            "teacher": lambda task: task.measure(teacher_of(task, task.training, "teacher")),
-            "student, labels and soft labels": lambda task: cross_fitted(task, folds),
-        }
-    return found
+CONTENDERS: dict[str, Callable[[Task], Figures]] = {
+    "most frequent class": lambda task: majority(task, task.training),
+    "TF-IDF + LR, same size": lambda task: same_size(task, task.training),
+    "TF-IDF + LR, all n-grams": lambda task: regression(task, task.training, None),
+    "student": lambda task: task.measure(task.train("student", task.training)),
+    "a quarter: TF-IDF + LR, same size": lambda task: same_size(task, few(task)),
+    "a quarter: student": lambda task: task.measure(task.train("few", few(task))),
+    "a quarter: teacher": lambda task: task.measure(teacher_of(task, few(task), "teacher-of-few")),
+    "a quarter: student, soft labels for the rest": distilled,
+}
 
 
-def tables(lines: Sequence[dict[str, Any]]) -> None:
-    """Print a table for each set: means over the splits, and standard errors of the means."""
-    for name in dict.fromkeys(line["set"] for line in lines):
-        own = [line for line in lines if line["set"] == name]
-        shown = [metric for metric in METRICS if metric in own[0]["figures"]]
-        print(f"\n| {name} | splits | {' | '.join(each.replace('_', ' ') for each in shown)} |")
-        print(f"| --- | ---: |{' ---: |' * len(shown)}")
-        for contender in dict.fromkeys(line["contender"] for line in own):
-            values = [line["figures"] for line in own if line["contender"] == contender]
-            cells = [_mean([each[metric] for each in values]) for metric in shown]
-            print(f"| {contender} | {len(values)} | {' | '.join(cells)} |")
+def scores(bench: Bench) -> str:
+    """Return the section of the page: a table for each set."""
+    teacher = bench.models / "all-minilm-l6-v2"
+    sections = []
+    for name in SETS:
+        if name in ARCHIVED and bench.archive is None:
+            continue
+        found: dict[str, list[Figures]] = {}
+        for seed in range(SPLITS):
+            folder = bench.folder / "scores" / f"{name}-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            task = Task(name, *split(rows_of(name, bench.data, bench.archive), seed), folder, str(teacher))
+            for contender, measure in CONTENDERS.items():
+                kept = f"scores/{name}/{seed}/{contender.replace(' ', '-')}"
+                found.setdefault(contender, []).append(bench.once(kept, partial(measure, task)))
+        sections.append(_table(name, found))
+    return "\n\n".join(sections)
+
+
+def _table(name: str, found: dict[str, list[Figures]]) -> str:
+    """Return means over the splits, and standard errors of the means."""
+    shown = [metric for metric in METRICS if metric in found["student"][0]]
+    rows = [
+        [contender, len(values), *(_mean([each[metric] for each in values]) for metric in shown)]
+        for contender, values in found.items()
+    ]
+    return table([name, "splits", *(metric.replace("_", " ") for metric in shown)], rows)
 
 
 def _mean(values: Sequence[float]) -> str:
     if len(values) < 2:
         return f"{values[0]:.3f}"
     return f"{statistics.mean(values):.3f} ± {statistics.stdev(values) / len(values) ** 0.5:.3f}"
-
-
-def main() -> None:
-    """Measure what is not in the file of results yet, and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--sets", default=",".join(SETS), help="default: all")
-    parser.add_argument("--splits", type=int, default=4, help="default: 4")
-    parser.add_argument("--results", type=Path, required=True, help="file of results, which grows")
-    parser.add_argument("--archive", type=Path, default=Path(ARCHIVE), help=f"default: {ARCHIVE}")
-    parser.add_argument("--cross-fit", type=int, metavar="K", help="also teachers on all labels, of K folds")
-    parser.add_argument("--only", default="", help="only contenders whose name begins with this")
-    arguments = parser.parse_args()
-    data = Path(os.environ.get("DATAPREP_REAL_DATA", "../shared/data"))
-    teacher = Path(os.environ.get("DATAPREP_REAL_MODELS", "../models")) / "all-minilm-l6-v2"
-    lines = (
-        [*map(orjson.loads, arguments.results.read_bytes().splitlines())]
-        if arguments.results.exists()
-        else []
-    )
-    done = {(line["set"], line["split"], line["contender"]) for line in lines}
-    for seed in range(arguments.splits):
-        for name in arguments.sets.split(","):
-            with tempfile.TemporaryDirectory(prefix="dataprep-scorers-") as folder:
-                parts = split(rows_of(name, data, arguments.archive), seed)
-                task = Task(name, *parts, Path(folder), str(teacher))
-                for contender, measure in contenders(arguments.cross_fit).items():
-                    if (name, seed, contender) in done or not contender.startswith(arguments.only):
-                        continue
-                    begin = time.perf_counter()
-                    line = {"set": name, "split": seed, "contender": contender, "figures": measure(task)}
-                    line["seconds"] = round(time.perf_counter() - begin, 1)
-                    lines.append(line)
-                    with arguments.results.open("ab") as out:
-                        out.write(orjson.dumps(line) + b"\n")
-    tables(lines)
-
-
-if __name__ == "__main__":
-    main()
