@@ -2,20 +2,22 @@
 
 import json
 import math
+import random
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from dataprep.core.errors import InputError, RowError, UsageError
+from dataprep.core.errors import InputError, Location, RowError, UsageError
 from dataprep.train.objectives.soft_label import classes as metrics
 from dataprep.train.objectives.soft_label import ngrams, tiny
 from dataprep.train.objectives.soft_label.classes import Classes, Teacher, classes_of, name_of
 from dataprep.train.objectives.soft_label.classifier import load_scorer, word_pieces
 from dataprep.train.objectives.soft_label.objective import SoftLabelObjective, alpha_for
-from dataprep.train.objectives.soft_label.rows import judged_rows, logits_of, teacher_of
+from dataprep.train.objectives.soft_label.rows import JudgedRow, judged_rows, logits_of, teacher_of
 from dataprep.train.objectives.soft_label.tiny import Vocabulary
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
@@ -325,12 +327,36 @@ def test_unlabelled_rows_teach(tmp_path):
     }  # fmt: skip
 
 
+def judged_row(texts, gold):
+    """A row of a file."""
+    return JudgedRow(Location("rows.jsonl", 1), texts, gold, None)
+
+
+def test_the_chosen_n_grams_are_those_with_the_largest_chi_squared():
+    """The statistic is scikit-learn's; one that a single row has is not chosen."""
+    selection = pytest.importorskip("sklearn.feature_selection")
+    draw = random.Random(3)
+    words = [f"{a}{b}" for a in "abcdefgh" for b in "qrstuvw"]
+    rows = [(" ".join(draw.choices(words[n % 3 * 9 :][:40], k=6)),) for n in range(60)]
+    targets = np.eye(3)[[n % 3 for n in range(60)]]
+    grams, _ = ngrams.Grams.learn(rows, 40, targets)
+    every, idf = ngrams.Grams.learn(rows, 10_000)
+    names = [name for name, value in zip(every.names[0], idf, strict=True) if value < math.log(61 / 2) + 1]
+    # The counts of rows with and without an n-gram are two columns, whose statistics add up.
+    own = [{gram for word in row[0].split() for gram in ngrams.grams_of(word)} for row in rows]
+    has = np.array([[name in grams_of_row for name in names] for grams_of_row in own])
+    statistic = sum(selection.chi2(columns, targets.argmax(1))[0] for columns in (has, ~has))
+    least = min(statistic[names.index(name)] for name in grams.names[0])
+    assert len(grams.names[0]) == 40
+    assert (np.nan_to_num(statistic) > least + 1e-9).sum() <= 40
+
+
 @pytest.mark.parametrize("classes", [2, 6, 40])
 def test_the_network_is_small(classes):
     """At most 30,000 numbers, IDF included, however many words there are."""
-    texts = [(" ".join(f"w{n}" for n in range(3000)),) * 3] * 2
+    texts = (" ".join(f"w{n}" for n in range(3000)),) * 3
     names = Classes(tuple(str(number) for number in range(classes)))
-    model = ngrams.new(texts, ("a", "b", "c"), names).model
+    model = ngrams.new([judged_row(texts, "0"), judged_row(texts, "1")], ("a", "b", "c"), names).model
     assert sum(each.numel() for each in [*model.parameters(), *model.buffers()]) <= 30_000
 
 
@@ -339,7 +365,7 @@ def test_the_values_of_n_grams_are_those_of_scikit_learn():
     text = pytest.importorskip("sklearn.feature_extraction.text")
     rows = ["The cat sat on the mat", "a dog, a cat and a cat", "nothing at all", "the end of the dog"]
     reference = text.TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True).fit(rows)
-    scorer = ngrams.new([(row,) for row in rows], ("text",), GRADES)
+    scorer = ngrams.new([judged_row((row,), "1") for row in rows], ("text",), GRADES)
     names = scorer.grams.names[0]
     assert set(names) == set(reference.get_feature_names_out())
     # With an identity as weights, the scores are the values.
@@ -366,7 +392,19 @@ def test_bits_say_how_much_of_a_field_is_in_another():
     assert len(many) == 4 * 6 + 1
 
 
-@pytest.mark.parametrize("new", [ngrams.new, partial(tiny.new, "wide")])
+def test_more_classes_than_the_small_network_has_room_for():
+    """With 400 classes, 72 n-grams would be left: an error that says so."""
+    names = Classes(tuple(map(str, range(400))))
+    with pytest.raises(UsageError, match="400 classes leave 72 n-grams of 30,000 numbers; give --model wide"):
+        new_ngrams([("a cat",)], ("text",), names)
+
+
+def new_ngrams(texts, fields, classes):
+    """The linear network of rows of one class."""
+    return ngrams.new([judged_row(row, classes.names[0]) for row in texts], fields, classes)
+
+
+@pytest.mark.parametrize("new", [new_ngrams, partial(tiny.new, "wide")])
 def test_filling_up_changes_no_score(new):
     """A text's scores do not depend on the texts beside it; empty fields are no error."""
     torch.manual_seed(0)

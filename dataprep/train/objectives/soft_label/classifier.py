@@ -21,6 +21,7 @@ from dataprep.train.objectives.soft_label.rows import (
     PRESETS,
     Encoded,
     Fields,
+    JudgedRow,
     Scorer,
     explain_damage,
     network_file,
@@ -74,14 +75,14 @@ class ClassifierScorer(Scorer):
 
 
 def new_scorer(
-    model: str, texts: Iterable[Sequence[str]], fields: Fields, classes: Classes, tokenizer: str | None = None
+    model: str, rows: Sequence[JudgedRow], fields: Fields, classes: Classes, tokenizer: str | None = None
 ) -> Scorer:
     """Return a classifier to train: a preset with new weights, or one that was saved.
 
     Args:
         model: one of `PRESETS`, a directory, or a small network's file.
-        texts: the texts of the training rows; a preset's vocabulary is made from them.
-        fields: the fields that they were read from.
+        rows: the training rows; a preset's vocabulary is made from them.
+        fields: the fields that their texts were read from.
         classes: the classes. A saved model keeps its order if it has the same ones.
         tokenizer: a directory with a tokenizer to use instead of the model's own.
     """
@@ -99,7 +100,8 @@ def new_scorer(
                 raise UsageError(f"--model {model}: its {kind} are {names}; those of the data are {others}")
         return scorer
     if model == "tiny":
-        return ngrams.new(texts, fields, classes)
+        return ngrams.new(rows, fields, classes)
+    texts = [row.texts for row in rows]
     if model in NETWORKS:
         return tiny.new(model, texts, fields, classes)
     if model in _SHAPES:

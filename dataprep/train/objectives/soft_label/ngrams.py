@@ -8,15 +8,24 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dataprep.core.errors import RowError, UsageError
 from dataprep.train.objectives.soft_label.classes import Classes
-from dataprep.train.objectives.soft_label.rows import Encoded, Fields, Scorer, too_long
+from dataprep.train.objectives.soft_label.rows import Encoded, Fields, JudgedRow, Scorer, too_long
 from dataprep.train.objectives.soft_label.tiny import shorten, write_network
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The index of a field, and an n-gram.
+Key = tuple[int, str]
 
 # All numbers of a network: weights, biases and inverse document frequencies.
 MOST_WEIGHTS = 30_000
@@ -28,6 +37,9 @@ _SIZES = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5)
 # The value of a bit, beside n-grams whose squares add up to 1.
 _BIT = 0.5
 _REMEMBERED = 100_000
+# So many times as many n-grams as there is room for are compared; those of most rows.
+_CANDIDATES = 20
+_FEWEST = 100
 
 
 def grams_of(word: str) -> list[str]:
@@ -45,7 +57,7 @@ def grams_of(word: str) -> list[str]:
     ]
 
 
-def _grams_of_row(row: Sequence[str]) -> set[tuple[int, str]]:
+def _grams_of_row(row: Sequence[str]) -> set[Key]:
     """Return the n-grams of a row with the indices of their fields."""
     words = [(field, word) for field, text in enumerate(row) for word in set(text.lower().split())]
     return {(field, gram) for field, word in words for gram in grams_of(word)}
@@ -78,12 +90,28 @@ class Grams:
         return self.bits + number_of_bits(len(self.names))
 
     @classmethod
-    def learn(cls, rows: Sequence[Sequence[str]], most: int) -> tuple[Grams, list[float]]:
-        """Return the n-grams that are in most rows, at most `most` of them, and their IDF."""
-        counts: Counter[tuple[int, str]] = Counter()
+    def learn(
+        cls, rows: Sequence[Sequence[str]], most: int, targets: NDArray[np.float64] | None = None
+    ) -> tuple[Grams, list[float]]:
+        """Return at most `most` n-grams, and their IDF.
+
+        Args:
+            rows: the texts of each row.
+            most: how many to choose.
+            targets: probabilities of the classes, shape `(rows, classes)`. The n-grams whose presence
+                depends on the class most (χ²) are chosen; without them, those that are in most rows.
+        """
+        counts: Counter[Key] = Counter()
         for row in rows:
             counts.update(_grams_of_row(row))
-        chosen = sorted(counts, key=lambda key: (-counts[key], key))[:most]
+        chosen = sorted(counts, key=lambda key: (-counts[key], key))
+        # One that a single row has says only what that row's class is.
+        candidates = [key for key in chosen[: most * _CANDIDATES] if counts[key] > 1]
+        if targets is not None and len(candidates) > most:
+            statistic = _chi_squared(rows, candidates, targets)
+            best = np.argsort(-statistic, kind="stable")[:most]
+            chosen = [candidates[number] for number in np.sort(best)]
+        chosen = chosen[:most]
         grams = cls([[gram for own, gram in chosen if own == field] for field in range(len(rows[0]))])
         # As scikit-learn smooths it: as if one more row had every n-gram.
         keys = [(field, gram) for field, own in enumerate(grams.names) for gram in own]
@@ -101,6 +129,25 @@ class Grams:
                 known[word] = own = [numbers[gram] for gram in grams_of(word) if gram in numbers]
             found += own
         return found
+
+
+def _chi_squared(
+    rows: Sequence[Sequence[str]], keys: Sequence[Key], targets: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the χ² statistic of each n-gram's presence and the class, shape `(keys,)`."""
+    numbers = {key: number for number, key in enumerate(keys)}
+    # Rows with the n-gram, by class.
+    present = np.zeros((len(keys), targets.shape[1]))
+    for row, target in zip(rows, targets, strict=True):
+        known = [numbers[key] for key in _grams_of_row(row) if key in numbers]
+        present[known] += target
+    totals = targets.sum(0)
+    statistic = np.zeros(len(keys))
+    for observed in (present, totals - present):
+        expected = observed.sum(1, keepdims=True) * totals / totals.sum()
+        # A class without rows, and an n-gram of all rows, have 0 of 0.
+        statistic += ((observed - expected) ** 2 / np.maximum(expected, 1e-12)).sum(1)
+    return statistic
 
 
 def number_of_bits(fields: int) -> int:
@@ -186,15 +233,37 @@ class GramScorer(Scorer):
         write_network(folder, self, {"kind": KIND, "grams": self.grams.names})
 
 
-def new(texts: Iterable[Sequence[str]], fields: Fields, classes: Classes) -> GramScorer:
-    """Return a network of at most `MOST_WEIGHTS` numbers whose weights are 0."""
+def new(rows: Sequence[JudgedRow], fields: Fields, classes: Classes) -> GramScorer:
+    """Return a network of at most `MOST_WEIGHTS` numbers whose weights are 0.
+
+    Raises:
+        UsageError: so many classes leave less than a hundred n-grams.
+    """
     count = len(classes.names)
     # Each n-gram and each bit has a weight for each class, and an IDF.
     most = (MOST_WEIGHTS - count) // (count + 1) - number_of_bits(len(fields)) - 1
-    grams, idf = Grams.learn(list(texts), max(most, 1))
+    if most < _FEWEST:
+        raise UsageError(
+            f"--model tiny: {count:,} classes leave {max(most, 0):,} n-grams of {MOST_WEIGHTS:,} numbers; "
+            "give --model wide"
+        )
+    grams, idf = Grams.learn([row.texts for row in rows], most, _targets_of(rows, classes))
     scorer = GramScorer(grams, fields, classes)
     scorer.model.idf[1 : 1 + len(idf)] = torch.tensor(idf)
     return scorer
+
+
+def _targets_of(rows: Sequence[JudgedRow], classes: Classes) -> NDArray[np.float64]:
+    """Return the gold class of each row as probabilities, or else the teacher's."""
+    targets = np.zeros((len(rows), len(classes.names)))
+    for target, row in zip(targets, rows, strict=True):
+        # A row that is wrong is reported when it is read as an item, and says nothing here.
+        with suppress(RowError):
+            if row.gold is not None:
+                target[classes.index(row.gold)] = 1
+            elif row.teacher is not None:
+                target[:] = np.exp(classes.log_probs(row.teacher))
+    return targets
 
 
 def restore(header: dict[str, Any], weights: dict[str, Tensor]) -> GramScorer:

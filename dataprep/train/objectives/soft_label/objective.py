@@ -89,8 +89,7 @@ class SoftLabelObjective(Objective):
                 classes = classes_of((row.gold, row.teacher) for row in rows)
             except RowError as error:
                 raise InputError(", ".join(context.data), str(error)) from None
-        texts = (row.texts for row in rows)
-        scorer = new_scorer(options.model, texts, fields, classes, options.tokenizer)
+        scorer = new_scorer(options.model, rows, fields, classes, options.tokenizer)
         # A saved model's order decides what its outputs mean.
         if options.classes and scorer.classes != classes:
             names = ",".join(scorer.classes.names)

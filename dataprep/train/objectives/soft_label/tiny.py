@@ -1,4 +1,4 @@
-"""Networks of word vectors, `pooled` and `wide`: word vectors, pooled by field, and an MLP.
+"""The network `wide`: word vectors, pooled by field, and an MLP.
 
 It is saved as one safetensors file, whose header has vocabulary, classes, fields and sizes as JSON.
 """
