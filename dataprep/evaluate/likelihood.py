@@ -92,6 +92,8 @@ def score_choices(
 
 def _candidates(model: Model, item: Item, training: Training) -> Candidates:
     choices = item.reference.choices
+    if not all(choices):
+        raise GenerationError("empty choice", "a choice has no text; expected a character or more in each")
     answers = [*answers_of(choices, training.style), *letters_of(choices, training.style)]
     plain = training.prefix is not None
     return Candidates(*model.answers(training.given(item.asked), answers, plain=plain, **item.context))

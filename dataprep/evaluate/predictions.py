@@ -156,9 +156,7 @@ class Predictions:
         """
         if self._current is None and not self._with_id:
             if self._rows != rows_in:
-                message = (
-                    f"found {self._rows:,} predictions without ids for {rows_in:,} rows; expected as many"
-                )
+                message = f"found {self._rows:,} predictions without ids for {rows_in:,} rows"
                 raise InputError(
                     self._path, f"{message}; expected as many, in the same order, or an 'id' in each"
                 )

@@ -15,13 +15,13 @@ from typing import Any
 import orjson
 
 from dataprep.core.errors import InputError, RowError, UsageError
-from dataprep.core.io import open_output, open_rejects, write_text
+from dataprep.core.io import Rejects, open_output, open_rejects, write_text
 from dataprep.core.jsonl import any_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.sampling import shuffled_order
 from dataprep.core.urls import is_url
 from dataprep.train.objective import file_facts
-from dataprep.train.objectives.soft_label.classes import classes_of, name_of
+from dataprep.train.objectives.soft_label.classes import Classes, classes_of, name_of
 from dataprep.train.objectives.soft_label.ensemble import FOLDS_FILE, digest_of, fold_name
 from dataprep.train.objectives.soft_label.rows import JudgedRow, judged_rows
 from dataprep.train.options import TrainOptions
@@ -110,9 +110,35 @@ def _read(
                 ledger.fail("missing field of --fold-by")
                 continue
             rows.append(row)
+        # Here, and not in a fold's run, which would name a file of `rows/` and has no file for rejects.
+        classes = Classes(tuple(known)) if known else _classes_of(rows)
+        rows = [row for row in rows if _fits(row, classes, bad, ledger)]
     ledger.rows_out = len(rows)
     log(f"{', '.join(data)}: {ledger}")
     return rows
+
+
+def _classes_of(rows: Sequence[JudgedRow]) -> Classes:
+    try:
+        return classes_of((row.gold, row.teacher) for row in rows)
+    except RowError as error:
+        if not rows:
+            raise
+        raise InputError(str(rows[0].where.path), str(error)) from None
+
+
+def _fits(row: JudgedRow, classes: Classes, bad: Rejects, ledger: Ledger) -> bool:
+    """Return whether label and probabilities are those of the classes; set the row aside if not."""
+    try:
+        if row.gold is not None:
+            classes.index(row.gold)
+        if row.teacher is not None:
+            classes.log_probs(row.teacher)
+    except RowError as error:
+        bad.add(row.where, str(error), row.text)
+        ledger.fail(error.reason)
+        return False
+    return True
 
 
 def assign_folds(rows: Sequence[JudgedRow], count: int, group: str | None, seed: int) -> list[int]:
@@ -167,18 +193,16 @@ def _with_classes(options: TrainOptions, rows: Sequence[JudgedRow], folds: Seque
     """Return the options with the classes named, if a teacher would not see all of them."""
     if options.classes:
         return options
-    try:
-        classes = classes_of((row.gold, row.teacher) for row in rows)
-        without = (
-            classes_of((row.gold, row.teacher) for row, own in zip(rows, folds, strict=True) if own != fold)
-            for fold in set(folds)
-        )
-        alike = all(found == classes for found in without)
-    except RowError as error:
-        if len(rows) == 0:
-            raise
-        raise InputError(str(rows[0].where.path), str(error)) from None
-    return options if alike else replace(options, classes=classes.names)
+    classes = _classes_of(rows)
+
+    def sees_all(fold: int) -> bool:
+        seen = [row for row, own in zip(rows, folds, strict=True) if own != fold]
+        try:
+            return classes_of((row.gold, row.teacher) for row in seen) == classes
+        except RowError:  # only one class is left
+            return False
+
+    return options if all(map(sees_all, set(folds))) else replace(options, classes=classes.names)
 
 
 def together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

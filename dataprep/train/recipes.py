@@ -47,7 +47,7 @@ def with_recipes(cls: type[Options]) -> type[Options]:
     # Only the constructor knows which options were given. `dataclasses.replace` gives all of them.
     @wraps(construct)
     def init(self: Options, *args: Any, recipe: str | None = None, **given: Any) -> None:
-        replaced = {_INSTEAD[name] for name in given.keys() & _INSTEAD.keys()}
+        replaced = {other for name, other in _INSTEAD.items() if given.get(name) is not None}
         defaults = {key: value for key, value in RECIPES.get(recipe or "", {}).items() if key not in replaced}
         construct(self, *args, recipe=recipe, **(defaults | given))
 
@@ -60,7 +60,8 @@ def describe_recipe(options: Any) -> dict[str, Any] | None:
     if options.recipe is None:
         return None
     recipe = RECIPES[options.recipe]
-    values = {name: getattr(options, name) for name in recipe}
-    set_by_recipe = {name: value for name, value in values.items() if value == recipe[name]}
+    values = {name: getattr(options, name) for name in (*recipe, *_INSTEAD)}
+    values = {name: value for name, value in values.items() if value is not None}
+    set_by_recipe = {name: value for name, value in values.items() if value == recipe.get(name)}
     given = {name: value for name, value in values.items() if name not in set_by_recipe}
     return {"name": options.recipe, "set": set_by_recipe, "given": given}

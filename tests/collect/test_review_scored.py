@@ -87,6 +87,25 @@ def test_rows_come_from_a_pipe_and_from_several_files(run, scored, tmp_path):
     assert [group | {"file": ""} for group in both[3:]] == [group | {"file": ""} for group in expected]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"detail": 5},
+        {"extracted": ["a"]},
+        {"source": [1]},
+        {"choices": 5},
+        {"probs": [0.1, 0.9]},
+        {"scores": {"accuracy": "1"}},
+    ],
+)
+def test_fields_of_another_kind(scored, wrong):
+    """They are named with path and line."""
+    rows = [json.loads(line) for line in scored.read_text().splitlines()]
+    write_jsonl(scored, [rows[0], rows[1] | wrong])
+    with pytest.raises(InputError, match=rf"scored.jsonl:2: malformed '{next(iter(wrong))}'"):
+        review_files([scored])
+
+
 def test_the_page_shows_any_text_as_it_is(tmp_path):
     """Questions, classes and predictions are text on the page, whatever characters they have."""
     rows = [

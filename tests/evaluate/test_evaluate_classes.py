@@ -213,6 +213,16 @@ def test_classes_can_be_named(run, tmp_path):
             {"id": 1, "prediction": "a", "probs": {"b": 1}},
             "unknown class: found 'a'",
         ),
+        (
+            {"id": 1, "label": "b"},
+            {"id": 1, "prediction": "a", "probs": {"b": 1, "c": 0}},
+            r"given.jsonl: the prediction for .*rows.jsonl:1: unknown class: found 'a'",
+        ),
+        (
+            {"id": 1, "label": "b"},
+            {"id": 1, "prediction": "b", "probs": 3},
+            r"given.jsonl:1: probs of another kind",
+        ),
         ({"id": [], "label": "a"}, {"id": 1, "prediction": "a"}, r"rows.jsonl:1: field 'id' is not a string"),
     ],
 )

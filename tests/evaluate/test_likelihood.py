@@ -306,6 +306,19 @@ def test_rows_that_fail_are_named_and_the_others_are_computed(folder):
     ] * 3
 
 
+def test_a_choice_without_text_fails_alone(folder, tmp_path):
+    """It has no length to divide by; the other rows have their figures."""
+    rows = [
+        {"id": name, "task": "choice", "source": "arc", "question": "Which?", "choices": choices}
+        | {"answer": {"label": "b", "text": "sky"}}
+        for name, choices in (("q0", ["", "sky"]), ("q1", ["grass", "sky"]))
+    ]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    done = evaluate_file(path, model=folder, settings=Settings(by="likelihood"))
+    assert done.ledger.to_json()["failed"] == {"empty choice": 1}
+    assert done.results[0].rows == 1
+
+
 def student(path, **facts):
     """A tiny student with the records of its run."""
     saved(path, tiny_model.llama(initializer_range=0.5), tiny_model.tokenizer())

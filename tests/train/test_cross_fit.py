@@ -146,6 +146,38 @@ def test_bad_rows_of_a_cross_fit_run(tmp_path):
     assert [row["line"] for row in read(tmp_path / "bad.jsonl")] == [25, 26]
 
 
+def test_bad_judgements_of_a_cross_fit_run(tmp_path):
+    """They are named by the user's own line, before a teacher is trained, or set aside."""
+    wrong = {"text": "x", "probs": {"bad": 0.4}}
+    rows = [*judged(24), wrong, {"text": "y", "probs": {"bad": 0.7, "good": 0.3}}]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(InputError, match=r"rows\.jsonl:25: probabilities do not add up"):
+        run(data, tmp_path / "run", cross_fit=2)
+    assert not (tmp_path / "run").exists()
+    options = TrainOptions(cross_fit=2, steps=1, classes=("bad", "fair", "great"))
+    bad = tmp_path / "bad.jsonl"
+    train(data, (), tmp_path / "run", options=options, rejects=bad)
+    lines = [n for n in range(1, 25) if n % 3 == 0]
+    assert [row["line"] for row in read(bad)] == [*lines, 25, 26], "'good' is no class here"
+
+
+def test_a_class_that_lies_in_one_fold(tmp_path):
+    """The teacher without it has both classes all the same."""
+    rows = [{"text": f"w {n}", "label": "a", "author": n} for n in range(3)]
+    rows += [{"text": "bad", "label": "b", "author": 9}, {"text": "worse", "label": "b", "author": 9}]
+    run(write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path / "run", cross_fit=2, fold_by="author", steps=1)
+    for fold in range(2):
+        assert load_scorer(str(tmp_path / f"run/fold-{fold}")).classes.names == ("a", "b")
+
+
+def test_other_fields_would_hide_what_a_teacher_has_seen(teachers, tmp_path):
+    """A row is recognised by the texts of the fields that it was trained with."""
+    folder, data = teachers
+    options = PredictOptions(cross_fit=True, fields=("author",))
+    with pytest.raises(UsageError, match="--cross-fit knows the rows that a teacher has seen by their text"):
+        predict_files(folder, [data], tmp_path / "out.jsonl", options=options)
+
+
 def test_the_mean_of_several_models(teachers, tmp_path):
     """Probabilities are averaged by the name of the class, whatever order a model has them in."""
     folder, data = teachers

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from dataprep import PredictOptions, predict_files, read_rows
+from dataprep import EvaluateSettings, PredictOptions, evaluate_classes, predict_files, read_rows
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.core.provenance import recording
 from dataprep.train.objectives.soft_label.classifier import load_scorer, new_scorer
@@ -123,6 +123,20 @@ def test_bad_rows_end_it_or_are_set_aside(scorer, tmp_path):
     ledger = predict_files(scorer, [data], tmp_path / "out.jsonl", rejects=tmp_path / "bad.jsonl")
     assert (ledger.rows_in, ledger.rows_out, ledger.failed.total()) == (4, 1, 3)
     assert [row["line"] for row in read(tmp_path / "bad.jsonl")] == [3, 4, 5]
+
+
+def test_a_small_network_reads_as_many_fields_as_it_was_trained_on(tmp_path):
+    """Another number of them is an error, and no score with another field's weights."""
+    rows = [{"q": "what", "a": WORDS[n % 3], "label": n % 3} for n in range(6)]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    train(data, (), tmp_path / "run", options=TrainOptions(fields=("q", "a"), steps=1, save_every=0))
+    for fields in (("a",), ("q", "a", "q")):
+        says = f"--fields {','.join(fields)}: found {len(fields)}; the model reads 2: q, a"
+        options = PredictOptions(fields=fields)
+        with pytest.raises(UsageError, match=says):
+            predict_files(tmp_path / "run", [data], tmp_path / "out.jsonl", options=options)
+        with pytest.raises(UsageError, match=says):
+            evaluate_classes(data, model=tmp_path / "run", settings=EvaluateSettings(fields=fields))
 
 
 def test_nothing_is_overwritten(scorer, tmp_path):

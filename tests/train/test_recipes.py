@@ -20,6 +20,7 @@ from dataprep.tokens.export import save_pretrained
 from dataprep.tokens.tokenizers.loading import tokenizer_from
 from dataprep.tokens.tokenizers.training import texts_of_files, train_tokenizer
 from dataprep.train.options import TrainOptions
+from dataprep.train.recipes import describe_recipe
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler
 from tests.helpers import read_jsonl, write_jsonl
@@ -52,6 +53,9 @@ def test_what_is_given_wins():
     options = TrainOptions(recipe="tinyllm", weight_decay=0.01, epochs=2.0, seed=42)
     assert (options.weight_decay, options.epochs, options.steps, options.seed) == (0.01, 2.0, None, 42)
     assert options.learning_rate == 5e-5
+    given = describe_recipe(options)["given"]
+    assert given == {"weight_decay": 0.01, "epochs": 2.0, "seed": 42}
+    assert TrainOptions(recipe="tinyllm", epochs=None).steps == 10_000
 
 
 @pytest.fixture

@@ -172,9 +172,13 @@ def test_metrics_at_their_ends():
 
 def test_names_are_the_same_in_every_format():
     """A label is one class, whether a table wrote it or JSON; a name that only looks like a number stays."""
-    assert [name_of(value) for value in (5, 5.0, "5.0", "5", 3.5, "007", "a", False)] == [
-        "5", "5", "5", "5", "3.5", "007", "a", "false",
+    assert [name_of(value) for value in (5, 5.0, "5.0", "5", 3.5, "007", "a", False, "-0.0", "-0.50")] == [
+        "5", "5", "5", "5", "3.5", "007", "a", "false", "0", "-0.5",
     ]  # fmt: skip
+    # More digits than a float holds, and than Python reads.
+    for name in ("12345678901234567890", "9" * 400, "8" * 5000):
+        assert name_of(name) == name_of(f"{name}.0") == name
+    assert name_of(12345678901234567890) == "12345678901234567890"
 
 
 def test_classes_are_those_that_occur():
@@ -185,6 +189,10 @@ def test_classes_are_those_that_occur():
     assert classes_of([("1", Teacher([0.2, 0.3, 0.5])), (None, None)]).names == ("0", "1", "2")
     with pytest.raises(RowError, match="found 'a'; expected 2"):
         classes_of([("a", None)])
+    with pytest.raises(RowError, match="found 0 to 5,000; expected fewer than 1,000 whole numbers"):
+        classes_of([(0.0, None), (5000.0, None)])
+    with pytest.raises(UsageError, match="--classes: '1' is named twice"):
+        Classes(tuple(map(name_of, ("1", "1.0"))))
 
 
 def test_a_score_goes_to_the_nearest_class():
@@ -219,6 +227,14 @@ def test_a_bad_row_is_named(tmp_path, row, says):
         run(path, tmp_path / "run", classes=("0", "1", "2"))
     assert caught.value.where == f"{path}:4"
     assert not (tmp_path / "run" / "student.safetensors").exists()
+
+
+def test_no_row_is_left(tmp_path):
+    """If all of them are set aside, the run ends before it makes a vocabulary."""
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"text": 5, "label": "a"}, {"text": 6, "label": "b"}])
+    options = TrainOptions(classes=("a", "b"), fields=("text",), save_every=0)
+    with pytest.raises(InputError, match="no row is left to train on"):
+        train(path, (), tmp_path / "run", options=options, rejects=tmp_path / "bad.jsonl")
 
 
 def test_scores_are_logits_and_probabilities_are_made_to_add_up():

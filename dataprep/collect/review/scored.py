@@ -172,7 +172,19 @@ def _check(row: Mapping[str, Any]) -> None:
     ]
     if wrong and not (row["metric"] == "squad" and wrong[0][0] == "gold"):  # a question without an answer
         name, value = wrong[0]
-        raise RowError(f"malformed {name!r}", f"found {describe(value)}; expected what `evaluate -o` wrote")
+        raise _malformed(name, value)
+    for name, kind in _OPTIONAL.items():
+        if row.get(name) is not None and type(row[name]) is not kind:
+            raise _malformed(name, row[name])
+    if any(type(value) not in (int, float, bool, type(None)) for value in row["scores"].values()):
+        raise _malformed("scores", row["scores"])
+
+
+_OPTIONAL = {"source": str, "detail": str, "extracted": str, "choices": list, "probs": dict}
+
+
+def _malformed(name: str, value: Any) -> RowError:
+    return RowError(f"malformed {name!r}", f"found {describe(value)}; expected what `evaluate -o` wrote")
 
 
 def _add(group: ScoredGroup, row: Mapping[str, Any], place: str) -> None:

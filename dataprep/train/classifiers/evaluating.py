@@ -28,6 +28,7 @@ from dataprep.train.objectives.soft_label.classes import Classes, classes_of, na
 from dataprep.train.objectives.soft_label.rows import (
     Encoded,
     Scorer,
+    check_fields,
     gold_of,
     length,
     logits_of,
@@ -188,6 +189,7 @@ class _Classifier:
         self._path, self._settings, self._on_progress = path, settings, on_progress
         with quiet():
             self._scorer: Scorer = load_scorer(model)
+        check_fields(self._scorer, settings.fields)
         recorded = _recorded(model)
         self._label = settings.label or recorded.get("label")
         self._truncation = settings.truncation or recorded.get("truncation", "error")
@@ -280,15 +282,20 @@ class _Predicted:
         classes = self._classes([gold for item, predicted in answered for gold in (item.gold, predicted)])
         for item, predicted in answered:
             with located(item.where):
-                gold, answer = (classes.names[classes.index(each)] for each in (item.gold, predicted))
+                gold = classes.names[classes.index(item.gold)]
+            try:
+                answer = classes.names[classes.index(predicted)]
+            except RowError as error:
+                raise InputError(self._predictions, f"the prediction for {item.where}: {error}") from None
             yield _row(item, gold, answer, classes)
 
     def _classes(self, found: Sequence[str | float]) -> Classes:
         if self._settings.classes:
             return Classes(tuple(map(name_of, self._settings.classes)))
         # The names of the probabilities include classes that no row has, and give their order.
-        for _, row in files.read_rows(self._predictions, growing=True):
-            teacher = teacher_of(row)
+        for where, row in files.read_rows(self._predictions, growing=True):
+            with located(where):
+                teacher = teacher_of(row)
             if teacher is not None and isinstance(teacher.values, dict):
                 return Classes(tuple(teacher.values))
             break

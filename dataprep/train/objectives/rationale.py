@@ -172,12 +172,12 @@ class RationaleObjective(Objective):
         evaluates = self.data.eval is not None
         # Of the evaluation rows if there are any: a student can have memorised training rows.
         tasks = self._questions(self.data.eval if evaluates else self.data.train)
+        warnings = {"warnings": self.data.train.warnings} if self.data.train.warnings else {}
         if not tasks:
-            return {}
+            return warnings
         prompt = tasks[0].prompt
         answer = self.student.generate_samples([prompt], ANSWER_TOKENS)[0].strip()
         sample = {"prompt": self.student.tokenizer.decode(prompt.tolist()), "answer": answer}
-        warnings = {"warnings": self.data.train.warnings} if self.data.train.warnings else {}
         return {"sample": sample} | warnings | ({"metrics": self.measure()} if evaluates else {})
 
     def _questions(self, dataset: RationaleDataset) -> list[Task]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from dataprep.core.errors import RowError
+from dataprep.core.errors import RowError, UsageError
 from dataprep.core.records import describe
 from dataprep.evaluate.metrics.agreement import NUMBER, is_ordered, metrics_of_pairs
 
@@ -43,13 +43,21 @@ def name_of(value: Any) -> str:
     ['good', '5', '5', '5', 'true']
     """
     if type(value) is str:
-        return _shortest(float(value)) if NUMBER.fullmatch(value) else value
+        return _shortest_text(value) if NUMBER.fullmatch(value) else value
     # Before numbers: True is an int in Python.
     if type(value) is bool:
         return str(value).lower()
     if type(value) in (int, float) and math.isfinite(value):
         return _shortest(value)
     raise RowError("a label is not a name", f"found {describe(value)}; expected a text or a number")
+
+
+def _shortest_text(value: str) -> str:
+    whole, _, fraction = value.partition(".")
+    # Not by way of a float, which holds 15 digits: a label can be a longer id.
+    if not fraction.strip("0"):
+        return "0" if whole == "-0" else whole
+    return _shortest(float(value)) if math.isfinite(float(value)) else value
 
 
 def _shortest(value: float) -> str:
@@ -61,6 +69,11 @@ class Classes:
     """The classes of a task, in order."""
 
     names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise UsageError(f"--classes: {twice!r} is named twice (1 and 1.0 are one class); give it once")
 
     @property
     def ordered(self) -> bool:
@@ -149,7 +162,13 @@ def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
         elif teacher is not None:
             lengths.add(len(teacher.values))
     # Not a huge range: one score of 1,000,000 would make a million classes.
-    if scores and max(scores) - min(scores) < MOST_CLASSES:
+    if scores and max(scores) - min(scores) >= MOST_CLASSES:
+        raise RowError(
+            "scores too far apart",
+            f"found {min(scores):,} to {max(scores):,}; expected fewer than {MOST_CLASSES:,} whole numbers; "
+            "--classes names the classes",
+        )
+    if scores:
         names.update(map(str, range(min(scores), max(scores) + 1)))
     _check_alike(names)
     # A list of probabilities names no classes, so its indices do.

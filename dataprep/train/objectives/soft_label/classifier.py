@@ -45,6 +45,8 @@ class ClassifierScorer(Scorer):
     It reads a pair of texts: the last field, and before it all other fields, a line each.
     """
 
+    fixed_fields = False
+
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fields: Fields, classes: Classes
     ) -> None:

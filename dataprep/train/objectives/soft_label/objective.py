@@ -84,6 +84,8 @@ class SoftLabelObjective(Objective):
         skipped = context.rejects if context.rejects.raises else SkippedRows()
         settings: dict[str, Any] = {"known": classes.names, "rejects": skipped}
         rows = list(judged_rows(context.data, fields, options.label, **settings))
+        if not rows:
+            raise InputError(", ".join(context.data), "no row is left to train on")
         if not options.classes:
             try:
                 classes = classes_of((row.gold, row.teacher) for row in rows)

@@ -16,11 +16,13 @@ from dataprep.core.jsonl import to_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
 from dataprep.train.objective import check_max_length
+from dataprep.train.objectives.soft_label.classes import name_of
 from dataprep.train.objectives.soft_label.ensemble import Member, load_ensemble
 from dataprep.train.objectives.soft_label.rows import (
     COLUMN,
     Encoded,
     Scorer,
+    check_fields,
     length,
     logits_of,
     texts_of,
@@ -90,6 +92,22 @@ def predict_files(
     return ledger
 
 
+def _number_of(name: str) -> Any:
+    """Return the number that a class's name is, or the name if JSON's numbers do not hold all its digits."""
+    number = orjson.loads(name)
+    return number if name_of(number) == name else name
+
+
+def _check_recognised(member: Member, fields: Sequence[str]) -> None:
+    """Raise `UsageError` if other fields hide which rows the teachers of a cross-fit run have seen."""
+    own = member.scorers[0].fields
+    if member.folds and own and fields and tuple(fields) != tuple(own):
+        raise UsageError(
+            f"--fields {','.join(fields)}: --cross-fit knows the rows that a teacher has seen by their "
+            f"{','.join(own)}; leave --fields out"
+        )
+
+
 class Scoring:
     """The operator of `predict`: adds predictions to a block of rows."""
 
@@ -106,11 +124,14 @@ class Scoring:
         classes = self._scorers[0].classes
         # Classes that are numbers are written as numbers.
         self._classes = classes.names
-        self._names = [orjson.loads(name) for name in classes.names] if classes.ordered else [*classes.names]
+        self._names = [*map(_number_of, classes.names)] if classes.ordered else [*classes.names]
         self._columns = [COLUMN + name for name in classes.names]
         # The columns of each model's probabilities, in the order of the first model's classes.
         self._orders = [[*map(scorer.classes.names.index, classes.names)] for scorer in self._scorers]
+        for member in self._members:
+            _check_recognised(member, options.fields)
         for model in self._scorers:
+            check_fields(model, options.fields)
             check_max_length(options.max_length, model.context_length)
             model.model.to(options.device).eval()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dataprep.core.conversations import find_ignored
-from dataprep.core.errors import FileError, InputError, Location, RowDropped, RowError, first_line
+from dataprep.core.errors import FileError, InputError, Location, RowDropped, RowError, UsageError, first_line
 from dataprep.core.io import Rejects
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import describe
@@ -68,6 +68,9 @@ def too_long(tokens: int, limit: int, truncation: str) -> RowError:
 
 class Scorer(ABC):
     """A model that scores classes, with everything that it needs to read texts."""
+
+    # Whether each field has weights of its own.
+    fixed_fields = True
 
     def __init__(
         self, model: Any, classes: Classes, fields: Fields, context_length: int | None, pad: int
@@ -141,6 +144,15 @@ class JudgedRow:
     teacher: Teacher | None
     text: bytes = b""
     fields: Mapping[str, Any] | None = None  # all of them, where the caller asked for them
+
+
+def check_fields(scorer: Scorer, fields: Sequence[str]) -> None:
+    """Raise `UsageError` if a small network was trained on another number of fields."""
+    if fields and scorer.fixed_fields and len(fields) != len(scorer.fields):
+        own = ", ".join(scorer.fields)
+        raise UsageError(
+            f"--fields {','.join(fields)}: found {len(fields)}; the model reads {len(scorer.fields)}: {own}"
+        )
 
 
 def usual_fields(row: Mapping[str, Any]) -> tuple[str, ...]:
