@@ -28,18 +28,23 @@ def bench(data: Path, _: Path, rounds: int) -> bool:
     """
     import torch
 
+    from dataprep.core.errors import Location
     from dataprep.core.io import Block
     from dataprep.train.objectives.soft_label.classes import Classes
     from dataprep.train.objectives.soft_label.classifier import new_scorer
     from dataprep.train.objectives.soft_label.predicting import Scoring
+    from dataprep.train.objectives.soft_label.rows import JudgedRow
     from dataprep.train.options import PredictOptions
 
     rows = graded_answers(data)
-    texts = [tuple(row[field] for field in FIELDS) for row in rows]
+    judged = [
+        JudgedRow(Location("answers.csv", number), tuple(row[field] for field in FIELDS), row["score"], None)
+        for number, row in enumerate(rows, 2)
+    ]
     some = rows[:: len(rows) // ROWS][:ROWS]
     block = Block("answers", data=b"".join(orjson.dumps(row) + b"\n" for row in some))
     torch.manual_seed(0)
-    models = {name: new_scorer(name, texts, FIELDS, Classes(CLASSES)) for name in REPEATS}
+    models = {name: new_scorer(name, judged, FIELDS, Classes(CLASSES)) for name in REPEATS}
     # Numbers that are learned from rows without gradients count too.
     weights = {
         name: sum(each.numel() for each in (*own.model.parameters(), *own.model.buffers()))

@@ -30,9 +30,11 @@ PACKAGES = ("torch", "transformers", "peft", "torchao", "scikit-learn", "numpy")
 
 
 def main() -> None:
-    """Run the named experiments, or all, and write the page."""
+    """Run all experiments and write the page, or run the named ones and print their sections."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*EXPERIMENTS, []], help="default: all")
+    parser.add_argument(
+        "names", nargs="*", choices=[*EXPERIMENTS, []], help="printed; default: all, and the page"
+    )
     parser.add_argument("--folder", type=Path, default=Path(".results"), help="for runs and figures")
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
     parser.add_argument(
@@ -48,7 +50,11 @@ def main() -> None:
         bench = Bench(arguments.folder.absolute(), data, models, archive)
         text = experiment(bench)
         commands = "\n".join(bench.commands)
-        sections.append(f"## {title}\n\n{text}\n\n```bash\n{commands}\n```\n")
+        shown = f"\n\n```bash\n{commands}\n```" if commands else ""
+        sections.append(f"## {title}\n\n{text}{shown}\n")
+    if arguments.names:  # a part would replace the whole page
+        print("\n".join(sections))
+        return
     used = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     head = f"Python {platform.python_version()}, {used}; {os.cpu_count()} processors."
     arguments.page.write_text("\n".join([INTRODUCTION, head + "\n", *sections]), encoding="utf-8")

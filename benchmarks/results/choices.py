@@ -21,19 +21,16 @@ def choices(bench: Bench) -> str:
     for name, made in names:
         sample = ("--sample", str(ROWS)) if made is train else ()
         words = (source / name, *wording, *sample, "-o", made.name)
-        bench.once(f"choices/{made.stem}", bench.command("convert", "commonsense_qa", *words))
+        bench.run(f"choices/{made.stem}", "convert", "commonsense_qa", *words)
     found: dict[str, Figures] = {}
     measure = ("evaluate", "--by", "likelihood", "--batch-size", "16")
-    found["before"] = bench.once("choices/before", bench.command(*measure, model, dev.name))
-    trained: dict[str, Figures] = {}
+    found["before"] = bench.run("choices/before", *measure, model, dev.name)
     for name, options in RUNS.items():
         run = f"csqa-{name.lower()}"
         words = ("--epochs", "1", "--batch-size", "16", "--seed", "1", "--save-every", "20")
         words = (*words, *options, "-o", run, "--resume")
-        trained[name] = bench.once(
-            f"choices/train-{name}", bench.command("train", train.name, "--model", model, *words)
-        )
-        found[f"after, {name}"] = bench.once(f"choices/after-{name}", bench.command(*measure, run, dev.name))
+        bench.run(f"choices/train-{name}", "train", train.name, "--model", model, *words)
+        found[f"after, {name}"] = bench.run(f"choices/after-{name}", *measure, run, dev.name)
     rows = []
     for name, summary in found.items():
         result = summary["results"][0]

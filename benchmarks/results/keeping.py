@@ -36,16 +36,28 @@ class Bench:
     archive: Path | None = None
     commands: list[str] = field(default_factory=list)
 
-    def once(self, name: str, measure: Callable[[], Figures]) -> Figures:
-        """Return figures by name; measure them if no earlier run has."""
+    def run(self, name: str, *words: str | Path | float) -> Figures:
+        """Return the summary of a command by name; run it if no earlier run has, or with other words."""
+        measure = self.command(*words)
+        return self.once(name, measure, key=self.commands[-1])
+
+    def once(self, name: str, measure: Callable[[], Figures], key: str = "") -> Figures:
+        """Return figures by name; measure them if no earlier run has.
+
+        Args:
+            name: the figures' name, a path below ``figures``.
+            measure: what measures them.
+            key: what they depend on. With another one, they are measured again.
+        """
         path = self.folder / "figures" / f"{name}.json"
         if path.is_file():
             known: Figures = orjson.loads(path.read_bytes())
-            return known
+            if known.get("key", key) == key:
+                return known
         print(f"{time.strftime('%H:%M:%S')} {name} …", flush=True)
         begin = time.perf_counter()
         found = measure()
-        found |= {"wall_seconds": round(time.perf_counter() - begin, 1)}
+        found |= {"wall_seconds": round(time.perf_counter() - begin, 1), "key": key}
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".partial")
         unfinished.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))

@@ -151,9 +151,12 @@ def same_size(task: Task, rows: Sequence[Row]) -> Figures:
 
 def teacher_of(task: Task, rows: Sequence[Row], name: str) -> Path:
     """Return the directory of the fine-tuned teacher, which is trained once."""
-    place = task.folder / name
-    if not (place / "results.json").is_file():
+    place, options = task.folder / name, task.folder / f"{name}.options"
+    # Kept beside the directory: with other options, it is another teacher.
+    wanted = str(TEACHER)
+    if not (place / "results.json").is_file() or not options.is_file() or options.read_text() != wanted:
         task.train(name, rows, model=task.teacher, **TEACHER)
+        options.write_text(wanted)
     return place
 
 
@@ -196,7 +199,9 @@ def scores(bench: Bench) -> str:
             task = Task(name, *split(rows_of(name, bench.data, bench.archive), seed), folder, str(teacher))
             for contender, measure in CONTENDERS.items():
                 kept = f"scores/{name}/{seed}/{contender.replace(' ', '-')}"
-                found.setdefault(contender, []).append(bench.once(kept, partial(measure, task)))
+                found.setdefault(contender, []).append(
+                    bench.once(kept, partial(measure, task), key=str(TEACHER))
+                )
         sections.append(_table(name, found))
     return "\n\n".join(sections)
 

@@ -29,7 +29,7 @@ def _gsm8k(bench: Bench, name: str, split: str, rows: int) -> str:
     """Convert rows of GSM8K, and return their file's name."""
     source, made = bench.data / "gsm8k" / f"{split}.jsonl", f"{name}.jsonl"
     words: Words = ["convert", "gsm8k", source, "--sample", str(rows), "-o", made]
-    bench.once(f"{name}/rows", bench.command(*words))
+    bench.run(f"{name}/rows", *words)
     return made
 
 
@@ -38,7 +38,7 @@ def quantized(bench: Bench) -> str:
     train, test = _gsm8k(bench, "qat-train", "train", 64), _gsm8k(bench, "qat-test", "test", 24)
     words: Words = ["train", train, "--eval", test, "--model", _smollm(bench), "--batch-size", "8"]
     words += ["--learning-rate", "2e-5", "--seed", "1", "--qat", "int8-dynamic-int4", "-o", "qat", "--resume"]
-    results = bench.once("qat/train", bench.command(*words))
+    results = bench.run("qat/train", *words)
     rows = [[name.replace("_", " "), _shown(value)] for name, value in results["quantization"].items()]
     return table(["24 rows of GSM8K", "loss, nats a token"], rows)
 
@@ -63,10 +63,10 @@ def stored(bench: Bench) -> str:
             "-o",
             shards,
         ]
-        bench.once(f"stored/{shards}", bench.command(*tokenize))
+        bench.run(f"stored/{shards}", *tokenize)
         tokens.append(shards)
     capture: Words = ["capture", tokens[0], "--teacher-model", teacher, "--top-k", "64", "-o", "logits"]
-    bench.once("stored/logits", bench.command(*capture))
+    bench.run("stored/logits", *capture)
     runs: dict[str, Words] = {
         "no teacher": [],
         "the teacher in memory": ["--teacher-model", teacher],
@@ -77,9 +77,9 @@ def stored(bench: Bench) -> str:
         place = f"stored-{number}"
         words: Words = ["train", tokens[0], "--model", "llama-tiny", "--tokenizer", teacher, *options]
         words += ["--epochs", "3", "--batch-size", "8", "--seed", "1", "-o", place, "--resume"]
-        found = bench.once(f"stored/run-{number}", bench.command(*words))
+        found = bench.run(f"stored/run-{number}", *words)
         measure: Words = ["evaluate", place, "stored-test.jsonl", "--metric", "loss"]
-        loss = bench.once(f"stored/loss-{number}", bench.command(*measure))["results"][0]["figures"]["loss"]
+        loss = bench.run(f"stored/loss-{number}", *measure)["results"][0]["figures"]["loss"]
         speed = found["tokens"] / found["seconds"]
         rows_of.append(
             [label, f"{loss['value']:.4f} ({loss['low']:.4f} to {loss['high']:.4f})", f"{speed:,.0f}"]
@@ -93,7 +93,7 @@ def rationales(bench: Bench) -> str:
     for split in ("train", "test"):
         files = sorted((arc / "llm").glob(f"{split}_CoT_*.json"))
         words: Words = ["parse-rationales", *files, "--gold", arc / f"arc_{split}.json"]
-        bench.once(f"rationales/{split}", bench.command(*words, "-o", f"arc-{split}.jsonl"))
+        bench.run(f"rationales/{split}", *words, "-o", f"arc-{split}.jsonl")
     runs: dict[str, Words] = {"answers alone": ["--alpha", "0", "--beta", "0"], "answers and rationales": []}
     rows = []
     for name, options in runs.items():
@@ -103,7 +103,7 @@ def rationales(bench: Bench) -> str:
             words = ["train", "arc-train.jsonl", "--eval", "arc-test.jsonl", "--model", "t5-tiny", *options]
             words += ["--epochs", "10", "--batch-size", "16", "--keep-status", STATUSES]
             words += ["--keep-best", "answer_exact_match", "--seed", seed, "-o", run, "--resume"]
-            found = bench.once(f"rationales/{run}", bench.command(*words))
+            found = bench.run(f"rationales/{run}", *words)
             shares.append(float(found["metrics"]["answer_exact_match"]))
         rows.append([name, *(f"{share:.1%}" for share in shares), f"{sum(shares) / len(shares):.1%}"])
     return table(["exact answers", *(f"seed {seed}" for seed in SEEDS), "mean"], rows)
@@ -122,7 +122,7 @@ def path(bench: Bench) -> str:
         "-o",
         "path-requests.jsonl",
     ]
-    bench.once("path/prompt", bench.command(*words))
+    bench.run("path/prompt", *words)
     words = ["generate", "path-requests.jsonl", "-o", "path-responses.jsonl", "--model", model]
     words += ["--max-tokens", "96", "--concurrency", "4", "--base-url", f"http://127.0.0.1:{_PORT}/v1"]
     ask = bench.command(*words)
@@ -131,12 +131,12 @@ def path(bench: Bench) -> str:
         with _served(model):
             return ask()
 
-    asked = bench.once("path/generate", generate)
+    asked = bench.once("path/generate", generate, key=bench.commands[-1])
     words = ["collect", "path-responses.jsonl", "--examples", "path-rows.jsonl", *dataset, "--to", "chat"]
     words += ["--keep", "ok,unjudged,answer_mismatch,no_answer", "-o", "path-train.jsonl"]
-    collected = bench.once("path/collect", bench.command(*words))
+    collected = bench.run("path/collect", *words)
     words = ["train", "path-train.jsonl", "--model", model, "--lora", "8", "-o", "path-student", "--resume"]
-    trained = bench.once("path/train", bench.command(*words))
+    trained = bench.run("path/train", *words)
     losses = f"{trained['loss_first']:.3f}, {trained['loss_last']:.3f}"
     return table(
         ["step", "figure"],
