@@ -166,7 +166,7 @@ def _served(model: Path) -> Iterator[None]:
             deadline = time.monotonic() + _START_SECONDS
             while True:
                 try:
-                    with urlopen(f"http://127.0.0.1:{_PORT}/v1/models", timeout=5):
+                    with urlopen(f"http://127.0.0.1:{_PORT}/health", timeout=5):
                         break
                 except (URLError, OSError):
                     if server.poll() is not None or time.monotonic() > deadline:
