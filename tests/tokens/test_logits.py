@@ -245,10 +245,12 @@ def test_other_files_are_left_alone(tmp_path):
 
 
 def test_two_processes_do_not_write_together(tmp_path):
-    """The second one is told to wait."""
-    with (
-        open_writer(tmp_path / "logits", facts()),
-        pytest.raises(FileError, match="another process"),
-        open_writer(tmp_path / "logits", facts()),
-    ):
-        pass
+    """The second one is told to wait, and the first one's directory stays, even if it is empty."""
+    folder = tmp_path / "logits"
+    with open_writer(folder, facts()) as writer:
+        with pytest.raises(FileError, match="another process"), open_writer(folder, facts()):
+            pass
+        assert folder.is_dir()
+        writer.write(tops())
+        writer.finish()
+    assert len(Logits.open(folder)) == 5

@@ -153,8 +153,9 @@ def open_writer(output: str | Path, facts: Mapping[str, Any]) -> Iterator[Logits
         raise UsageError(f"{folder}: is a file; logits are a directory, give it another name")
     with writing(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(folder, _BUSY):
+    with locked(folder, _BUSY):
+        # Inside the lock: a process that is refused it would remove the empty directory of the one that has it.
+        try:
             _check_content(folder)
             finished = (folder / MANIFEST).exists()
             if finished or (folder / UNFINISHED).exists():
@@ -163,9 +164,9 @@ def open_writer(output: str | Path, facts: Mapping[str, Any]) -> Iterator[Logits
                 writer = LogitsWriter(folder, facts, finished=finished)
             with closing(writer):
                 yield writer
-    finally:
-        with suppress(OSError):  # not empty: it holds logits
-            folder.rmdir()
+        finally:
+            with suppress(OSError):  # not empty: it holds logits
+                folder.rmdir()
 
 
 def _check_content(folder: Path) -> None:
