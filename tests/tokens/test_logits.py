@@ -161,13 +161,25 @@ def test_the_bytes_do_not_tell_who_came_first(tmp_path, order):
     assert files_of(written(tmp_path / "parts")) == whole
 
 
-@pytest.mark.parametrize("cut", [1, FRAME.size - 1, FRAME.size, FRAME.size + 5])
-def test_a_torn_frame_is_written_again(tmp_path, cut):
-    """What a killed process has written to its end is kept, and the rest is cut off."""
+def start_of_next(size):
+    """The first bytes of the frame that follows."""
+    return lambda content, kept: content[kept : kept + size]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        *map(start_of_next, [1, FRAME.size - 1, FRAME.size, FRAME.size + 5]),
+        lambda *_: bytes(32),  # as a power cut can leave them
+        lambda content, kept: content[:kept],  # documents that are there already
+    ],
+)
+def test_a_torn_frame_is_written_again(tmp_path, tail):
+    """What was written to its end is kept, and whatever follows is cut off."""
     whole = files_of(written(tmp_path / "whole"))
     folder = written(tmp_path / "torn", stop=2)
     kept = (folder / DATA).read_bytes()
-    (folder / DATA).write_bytes(kept + whole[DATA][len(kept) :][:cut])
+    (folder / DATA).write_bytes(kept + tail(whole[DATA], len(kept)))
     with open_writer(folder, facts()) as writer:
         assert writer.done.tolist() == [True, True, False, False, False]
     assert files_of(written(folder)) == whole

@@ -82,7 +82,10 @@ class LogitsWriter:
         while len(head := data.read(FRAME.size)) == FRAME.size:
             number, length, crc = FRAME.unpack(head)
             record = data.read(length)
-            if number >= self._starts.size or len(record) < length or crc32(record) != crc:
+            # After a power cut a file can end in zero bytes, and the CRC-32 of an empty record is 0.
+            if not length or len(record) < length or crc32(record) != crc:
+                break
+            if number >= self._starts.size or self._starts[number] >= 0:
                 break
             self._add(number, end, record)
             end += FRAME.size + length
