@@ -191,7 +191,7 @@ def test_unfinished_logits_are_none(tmp_path):
     assert set(files_of(folder)) == {DATA, UNFINISHED}
     with pytest.raises(FileError, match=r"no finished logits.*same command"):
         Logits.open(folder)
-    with pytest.raises(FileError, match=r"no finished logits.*dataprep capture"):
+    with pytest.raises(FileError, match=r"no finished logits.*: make them with `dataprep capture`"):
         Logits.open(tmp_path)
 
 

@@ -120,6 +120,10 @@ def test_the_command_captures_and_does_nothing_twice(place, shards, logits, tmp_
     assert other.code == 1
     assert "holds logits that differ in the teacher (found teacher, sha256" in other.err
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "logits").iterdir()}
+    (tmp_path / "logits" / DATA).write_bytes(files[DATA][:-1] + bytes([files[DATA][-1] ^ 1]))
+    damaged = run_here([*words, "--teacher-model", place / "teacher"], cwd=tmp_path)
+    assert damaged.code == 1
+    assert "remove the directory, and make the logits again" in damaged.err
 
 
 def test_what_cannot_be_captured_is_an_error(place, shards, tmp_path):
