@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -266,3 +267,13 @@ def test_two_processes_do_not_write_together(tmp_path):
         writer.write(tops())
         writer.finish()
     assert len(Logits.open(folder)) == 5
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    """The file of frames cannot grow: the error is that of the write, also after the file is closed."""
+    folder = written(tmp_path / "logits", stop=0)
+    (folder / DATA).unlink()
+    (folder / DATA).symlink_to("/dev/full")
+    with pytest.raises(FileError, match=rf"{DATA}.*space"), open_writer(folder, facts()) as writer:
+        writer.write(tops())

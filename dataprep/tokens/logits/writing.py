@@ -68,7 +68,10 @@ class LogitsWriter:
     def close(self) -> None:
         """Close the file."""
         if self._data is not None:
-            self._data.close()
+            # A failed write stays in the file's buffer, and `close` would try it again and hide the first error.
+            # Frames are flushed one by one, so nothing else waits there.
+            with suppress(OSError):
+                self._data.close()
 
     @property
     def done(self) -> NDArray[np.bool_]:
