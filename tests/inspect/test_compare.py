@@ -109,6 +109,19 @@ def test_figures_of_a_language_model(tmp_path):
     assert found["training", "share of the device's peak"] == [0.125]
 
 
+def test_an_evaluation_loss_that_is_nan(tmp_path):
+    """It is null in the metrics of a run that is sound otherwise, and no number is the best one."""
+    (tmp_path / "options.toml").write_text('objective = "sft"\n')
+    losses = [None, 2.0, None, 3.0]
+    lines = [{"step": step, "eval_loss": loss} for step, loss in enumerate(losses)]
+    write_jsonl(tmp_path / "metrics.jsonl", lines)
+    comparison = compare_runs([tmp_path])
+    found = values(comparison)
+    assert (comparison.runs[0].state, comparison.runs[0].problem) == ("not finished", "")
+    assert found["losses", "evaluation, best"] == [2.0]
+    assert found["losses", "evaluation, after"] == [3.0]
+
+
 def copied(runs, tmp_path, *names):
     """A run's directory with some of its files only."""
     folder = tmp_path / "run"

@@ -153,7 +153,9 @@ def _of_training(runs: Sequence[Run]) -> Iterator[Line]:
     measured = [[line["eval_loss"] for line in run.evaluations] for run in runs]
     yield from _if_any("losses", "evaluation, before", [found[0] if found else None for found in measured])
     yield from _if_any("losses", "evaluation, after", [run.after.get("eval_loss") for run in runs])
-    yield from _if_any("losses", "evaluation, best", [min(found[1:], default=None) for found in measured])
+    # A loss that is NaN is recorded as null.
+    numbers = [[loss for loss in found[1:] if loss is not None] for found in measured]
+    yield from _if_any("losses", "evaluation, best", [min(found, default=None) for found in numbers])
     figures = [run.figures() for run in runs]
     for name in dict.fromkeys(name for found in figures for name in found):
         for number, when in enumerate(("before", "after")):

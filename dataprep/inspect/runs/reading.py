@@ -21,6 +21,7 @@ from dataprep.train.run_dir import FACTS, METRICS, OPTIONS, RESULTS
 State = Literal["finished", "in progress", "not finished", "damaged"]
 # Values that no skill is needed for. They are the same before and after.
 BASELINES = ("majority", "chance")
+_NUMBERS = (int, float)  # of JSON; `isinstance` would also take its true and false
 
 
 @dataclass(slots=True)
@@ -173,8 +174,11 @@ def _metrics(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines[:-1], 1):
         try:
             found = orjson.loads(line)
-            names = ("step", "tokens", "seconds") if "loss" in found else ("step", "eval_loss")
-            if any(type(found[name]) not in (int, float) for name in names):
+            names = ("step", "tokens", "seconds") if "loss" in found else ("step",)
+            if any(type(found[name]) not in _NUMBERS for name in names):
+                raise ValueError
+            # An evaluation's loss can be NaN, which is null in JSON.
+            if "loss" not in found and type(found["eval_loss"]) not in (*_NUMBERS, type(None)):
                 raise ValueError
             yield found
         except (ValueError, TypeError, LookupError):
