@@ -162,6 +162,48 @@ def test_a_damaged_run_is_shown_as_far_as_it_is_there(run, runs, tmp_path):
     assert f"metrics.jsonl:{len((folder / 'metrics.jsonl').read_text().splitlines())} is no line" in done.err
 
 
+@pytest.mark.parametrize(
+    ("results", "problem"),
+    [
+        ({"metrics": [1]}, "results.metrics is no object"),
+        ({"baselines": 3}, "results.baselines is no object"),
+        ([1], "has no object results"),
+    ],
+)
+def test_results_of_another_shape(tmp_path, results, problem):
+    """They are named, and the rest of the run is shown."""
+    (tmp_path / "options.toml").write_text('objective = "sft"\n')
+    write_jsonl(tmp_path / "metrics.jsonl", [{"step": 0, "eval_loss": 2.0}])
+    (tmp_path / "results.json").write_text(json.dumps({"results": results}))
+    comparison = compare_runs([tmp_path])
+    assert (comparison.runs[0].state, problem in comparison.runs[0].problem) == ("damaged", True)
+    assert values(comparison)["losses", "evaluation, before"] == [2.0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mfu": "x"},
+        {"memory_mb": "x"},
+        {"steps": [8]},
+        {"loss": True},
+        {"loss": ..., "eval_loss": "x"},
+        {"loss": ..., "eval_loss": 1.0, "best": {"step": [1]}},
+        {"loss": ..., "eval_loss": 1.0, "best": 3},
+        {"loss": ...},
+    ],
+)
+def test_metrics_of_another_shape(tmp_path, change):
+    """A line whose fields are not what they are computed with is named, and the lines before it count."""
+    (tmp_path / "options.toml").write_text('objective = "sft"\n')
+    line = {"step": 1, "loss": 1.0, "tokens": 4, "seconds": 0.5, "memory_mb": 8.0}
+    changed = {name: value for name, value in (line | change).items() if value is not ...}
+    write_jsonl(tmp_path / "metrics.jsonl", [line, changed])
+    comparison = compare_runs([tmp_path])
+    assert comparison.runs[0].problem == "metrics.jsonl:2 is no line of metrics"
+    assert values(comparison)["training", "peak memory in MB"] == [8.0]
+
+
 def test_what_is_no_run(runs, tmp_path):
     """A file, a URL, an empty directory and a repeated one are errors."""
     for path, error, says in (
