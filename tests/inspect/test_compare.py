@@ -162,6 +162,30 @@ def test_a_damaged_run_is_shown_as_far_as_it_is_there(run, runs, tmp_path):
     assert f"metrics.jsonl:{len((folder / 'metrics.jsonl').read_text().splitlines())} is no line" in done.err
 
 
+def test_equal_data_are_known_by_their_digests(tmp_path):
+    """Another name of the same evaluation rows is no warning, nor a run that has no facts yet."""
+    for name, digest, fingerprint in (("a", "1" * 64, "2" * 64), ("b", "1" * 64, "2" * 64), ("c", "3", "4")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "options.toml").write_text('objective = "sft"\n')
+        about = {
+            "data": {"eval": [{"name": f"{name}.jsonl", "sha256": digest}]},
+            "tokenizer": {"fingerprint": fingerprint},
+        }
+        (tmp_path / name / "facts.json").write_text(json.dumps(about))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "options.toml").write_text('objective = "sft"\n')
+
+    def warnings(*names):
+        found = compare_runs([tmp_path / name for name in names]).warnings()
+        return [warning for warning in found if "different" in warning]
+
+    assert warnings("a", "b", "new") == []
+    assert [warning.split(":")[0] for warning in warnings("a", "c", "new")] == [
+        "the runs have different evaluation rows",
+        "the runs have different tokenizers",
+    ]
+
+
 @pytest.mark.parametrize(
     ("results", "problem"),
     [
