@@ -145,6 +145,16 @@ def test_what_cannot_be_captured_is_an_error(place, shards, tmp_path):
             CaptureOptions(temperatures=values)
 
 
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_a_gpu_that_is_not_there_is_an_error(place, shards, tmp_path, monkeypatch, precision):
+    """It is refused before there is a directory."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = CaptureOptions(device="cuda", precision=precision)
+    with pytest.raises(UsageError, match="--device cuda: torch finds no GPU; leave the option out"):
+        capture(shards / "plain", tmp_path / "out", str(place / "teacher"), options=options)
+    assert not (tmp_path / "out").exists()
+
+
 KILLED = """
 import os, random, signal, sys, time
 import torch
