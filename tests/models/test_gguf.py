@@ -278,6 +278,12 @@ def test_byte_level_tokenizers(pre):
     assert found.merges[0].count(" ") == 1
 
 
+def test_a_step_without_its_pattern_cuts_by_it():
+    """Older files lack `use_regex`, which is true then."""
+    step = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    assert vocabulary_of(changed(lambda document: document.update(pre_tokenizer=step))).pre == "gpt-2"
+
+
 def test_rank_files_are_those_of_llama3():
     """A student of a tiktoken rank file goes by ranks: words that are tokens win over merges."""
     found = vocabulary_of(tokenizer_of("ranks"))

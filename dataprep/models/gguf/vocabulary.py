@@ -164,14 +164,16 @@ def _pre_of(document: Mapping[str, Any]) -> str:
 
 def _patterns(step: Mapping[str, Any] | None) -> Iterable[str]:
     """Yield what cuts texts, one step after the other."""
-    kind = (step or {"type": "None"})["type"]
-    if step is None or (kind == "ByteLevel" and not step["use_regex"] and not step["add_prefix_space"]):
+    if step is None:
         return
+    kind = step["type"]
     if kind == "Sequence":
         for inner in step["pretokenizers"]:
             yield from _patterns(inner)
     elif kind == "ByteLevel" and not step["add_prefix_space"]:
-        yield _GPT2
+        # Older files lack the field, and the library then takes true.
+        if step.get("use_regex", True):
+            yield _GPT2
     elif kind == "Digits" and step["individual_digits"]:
         yield _DIGITS
     elif kind == "Split" and step["behavior"] == "Isolated" and not step["invert"]:
