@@ -304,6 +304,11 @@ def _unreachable(document):
     document["model"] |= {"ignore_merges": True, "vocab": document["model"]["vocab"] | {"zqzq": 400}}
 
 
+def _marking(name):
+    # Without merges: the library wants the mark in them too.
+    return lambda document: document["model"].update({name: "@@", "merges": []})
+
+
 def _stripping(document):
     document["added_tokens"][1]["lstrip"] = True
 
@@ -314,6 +319,8 @@ def _stripping(document):
         (lambda: changed(_other_pattern), r"cuts texts by \\w\+\|\\W, for which llama.cpp has no name"),
         (lambda: changed(_lowercase), "changes texts first .normalizer Lowercase"),
         (lambda: changed(_unreachable), "merges do not make 'zqzq'"),
+        (lambda: changed(_marking("continuing_subword_prefix")), "continuing_subword_prefix is '@@'"),
+        (lambda: changed(_marking("end_of_word_suffix")), "end_of_word_suffix is '@@'"),
         (lambda: changed(_stripping), "takes white space beside it"),
         (lambda: tokenizer_of("bpe unigram"), "is not one of pairs"),
         (lambda: tokenizer_of("collapsing bpe"), "removes white space"),

@@ -101,6 +101,10 @@ def vocabulary_of(tokenizer: Tokenizer) -> Vocabulary:
         )
     tokens, types = _tokens(document, tokenizer.special_tokens)
     if (document.get("decoder") or {}).get("type") == "ByteLevel":
+        for name in ("continuing_subword_prefix", "end_of_word_suffix"):
+            # The library adds it to pieces of a word before it merges them.
+            if model.get(name):
+                raise _refused(f"its {name} is {model[name]!r}, and llama.cpp marks no pieces of words")
         merges = [" ".join(pair) for pair in _pairs(model)]
         return Vocabulary("gpt2", _pre_of(document), tokens, types, merges)
     found = Vocabulary("llama", "default", tokens, types, space=tokenizer.space == "each")
