@@ -550,15 +550,29 @@ def test_what_cannot_be_exported_is_an_error(tmp_path, make, reason):
     assert listing(tmp_path) == ["student"]
 
 
-def test_weights_that_are_too_large_for_f16(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "largest", "shown"),
+    [
+        ("f16", 65_504, r"65,504"),
+        ("q8_0", 127 * 65_504, r"8,319,008"),
+        ("bf16", 2.0**128 - 2.0**120, r"3\.38.*e\+38"),
+    ],
+)
+def test_weights_that_are_too_large_for_a_type(tmp_path, name, largest, shown):
     """The error comes while the file is written, and an earlier one stays as it was."""
     model = write_student(tmp_path / "student")
     with torch.no_grad():
-        model.lm_head.weight[0, 0] = 1e6
+        model.lm_head.weight[0, 0] = -largest
+    model.save_pretrained(tmp_path / "student")
+    dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf", weight_type=name)
+    assert read(tmp_path / "a.gguf")[1]["output.weight"].min() == -largest
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] = -largest * 1.003
     model.save_pretrained(tmp_path / "student")
     (tmp_path / "a.gguf").write_text("earlier")
-    with pytest.raises(FileError, match=r"output\.weight are above 65,504, .* choose another --type"):
-        dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf", weight_type="f16")
+    message = rf"output\.weight are above {shown}, the largest number in {name}; choose another --type"
+    with pytest.raises(FileError, match=message):
+        dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf", weight_type=name)
     assert (tmp_path / "a.gguf").read_text() == "earlier"
     assert listing(tmp_path) == ["a.gguf", "student"]
 

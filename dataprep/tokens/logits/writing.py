@@ -68,7 +68,7 @@ class LogitsWriter:
     def close(self) -> None:
         """Close the file."""
         if self._data is not None:
-            # A failed write stays in the file's buffer, and `close` would try it again and hide the first error.
+            # A failed write stays in the buffer: `close` would try it again, and hide the first error.
             # Frames are flushed one by one, so nothing else waits there.
             with suppress(OSError):
                 self._data.close()
@@ -160,7 +160,7 @@ def open_writer(output: str | Path, facts: Mapping[str, Any]) -> Iterator[Logits
     with writing(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, _BUSY):
-        # Inside the lock: a process that is refused it would remove the empty directory of the one that has it.
+        # Inside the lock: a process without it would remove the empty directory of the one that has it.
         try:
             _check_content(folder)
             finished = (folder / MANIFEST).exists()
