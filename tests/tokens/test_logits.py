@@ -277,3 +277,15 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
     (folder / DATA).symlink_to("/dev/full")
     with pytest.raises(FileError, match=rf"{DATA}.*space"), open_writer(folder, facts()) as writer:
         writer.write(tops())
+
+
+@pytest.mark.parametrize("name", ["logprobs", "tails"])
+def test_nan_is_an_error_that_names_the_document(tmp_path, name):
+    """A teacher whose numbers overflow is refused, and the documents before are kept."""
+    documents = tops()
+    getattr(documents[2][1], name)[1, 0] = np.nan
+    message = r"logits: document 2: found NaN .*: give another teacher, or --precision float32"
+    with open_writer(tmp_path / "logits", facts()) as writer:
+        with pytest.raises(InputError, match=message):
+            writer.write(documents)
+        assert writer.done.tolist() == [True, True, False, False, False]

@@ -101,10 +101,23 @@ class LogitsWriter:
         self._positions += int.from_bytes(record[:4], "little")
 
     def write(self, documents: Iterable[tuple[int, TopLogprobs]]) -> None:
-        """Append documents, each with its number; they are kept whatever happens to the process."""
+        """Append documents, each with its number; they are kept whatever happens to the process.
+
+        Args:
+            documents: the documents, in any order.
+
+        Raises:
+            InputError: a number of a document is NaN.
+            FileError: the file cannot be written.
+        """
         with writing(str(self.folder / DATA)):
             data = self._open()
             for number, top in documents:
+                # A record has no code for it: `encode` would fail, or write another number.
+                if np.isnan(top.logprobs).any() or np.isnan(top.tails).any():
+                    found = f"document {number}: found NaN among the teacher's log-probabilities"
+                    advice = "give another teacher, or --precision float32"
+                    raise InputError(self.folder, f"{found}; expected numbers: {advice}")
                 record = encode(top)
                 # One call: a killed process leaves a whole frame, or one that is seen to be torn.
                 start = data.tell()
