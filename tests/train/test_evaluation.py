@@ -176,6 +176,16 @@ def test_patience_ends_a_run(place, tmp_path, best_run):
     same(weights(tmp_path / "run"), weights(output))
 
 
+def test_patience_also_ends_a_run_without_any_value(place, tmp_path, monkeypatch):
+    """It says so beside the warning that the last step is kept."""
+    monkeypatch.setattr(Evaluator, "_measure", lambda _: {"eval_loss": math.nan})
+    told = []
+    run(place, tmp_path / "run", patience=2, log=told.append)
+    ends = "--patience 2: the run ends after 4 of 20 steps, because 2 evaluations had no better loss"
+    assert ends in told
+    assert any("no evaluation had a value; the last step is kept" in line for line in told)
+
+
 def test_without_a_number_there_are_about_ten_evaluations(place, tmp_path):
     """After each epoch, or more often in a short run; the run says so, and its card has the number."""
     told = []
