@@ -146,6 +146,10 @@ def test_documents_come_back(tmp_path):
     assert (pickle.loads(pickle.dumps(logits)).document(-1).ids == tops()[4][1].ids).all()
     with pytest.raises(IndexError, match="there are 5"):
         logits.document(5)
+    assert (logits.batch(np.array([3, 1])).ids == joined.ids).all()
+    for numbers in ([], range(0), np.array([], dtype=int)):
+        with pytest.raises(ValueError, match="found no document numbers; expected at least one"):
+            logits.batch(numbers)
 
 
 def files_of(folder):
