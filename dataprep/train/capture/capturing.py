@@ -103,9 +103,12 @@ def capture(
 
 
 def _write(writer: LogitsWriter, shards: Shards, teacher: Teacher) -> None:
+    # Those of an earlier run took no time of this one.
+    total = int((~writer.done).sum())
+
     def write(documents: Sequence[tuple[int, TopLogprobs]]) -> None:
         writer.write(documents)
-        advance("documents captured", len(documents), shards.documents)
+        advance("documents captured", len(documents), total)
 
     teacher.capture(shards, writer.done, write)
 
