@@ -63,7 +63,7 @@ class _Count:
 
     def __init__(self, label: str) -> None:
         self._label = label
-        # How many are done, how many of them came first, and when these came.
+        # By kind: the number of things done, the number that came first, and the time of these.
         self._done: dict[str, tuple[int, int, float]] = {}
 
     def __call__(self, what: str, count: int, total: int = 0) -> None:

@@ -304,7 +304,8 @@ def _metrics_of(line: bytes, where: str) -> dict[str, Any]:
     try:
         found = orjson.loads(line)
         # JSON has no NaN: the loss of an evaluation, or a part of it, is null then.
-        found |= {name: nan for name, value in found.items() if value is None and name.startswith("eval_loss")}
+        losses = {name for name, value in found.items() if value is None and name.startswith("eval_loss")}
+        found |= dict.fromkeys(losses, nan)
         for names in (_STEP, _EVALUATION):
             if all(type(found.get(name)) in (int, float) for name in names):
                 metrics: dict[str, Any] = found

@@ -130,7 +130,7 @@ def _distribution(counts: dict[str, int]) -> str:
 
 def _lines(done: Trained) -> Iterator[str]:
     # JSON has no NaN: an evaluation's loss that was NaN is null in the results of an earlier run.
-    results = {
+    results: dict[str, Any] = {
         name: nan if value is None and name.startswith("eval_loss") else value
         for name, value in done.results.items()
     }

@@ -98,7 +98,7 @@ def capture(
                 if not writer.done.all():
                     _write(writer, opened, _teacher(teacher_model, opened, options, endpoint))
                 writer.finish()
-    # What an earlier run has finished can have been damaged since.
+    # Logits of an earlier run can have been damaged since it finished them.
     return Captured(Logits.open(output, verify=finished), resumed, time.perf_counter() - began)
 
 
