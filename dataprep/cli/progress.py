@@ -63,23 +63,29 @@ class _Count:
 
     def __init__(self, label: str) -> None:
         self._label = label
-        self._done: dict[str, tuple[int, float]] = {}
+        # By kind: the number of things done, the number that came first, and the time of these.
+        self._done: dict[str, tuple[int, int, float]] = {}
 
     def __call__(self, what: str, count: int, total: int = 0) -> None:
         if what == RESUMED:  # said at once, because it explains the figures that follow
             say(f"{self._label}: {count:,} {what}")
             return
-        before, since = self._done.get(what, (0, time.monotonic()))
-        self._done[what] = (done := before + count), since
+        before, first, since = self._done.get(what, (0, count, time.monotonic()))
+        self._done[what] = (done := before + count), first, since
         if _pulse.due():
-            say(f"{self._label}: {_done_of(what, done, total, time.monotonic() - since)}")
+            # Nobody knows when the first ones were begun, so they do not count for the speed.
+            say(f"{self._label}: {_done_of(what, done, total, done - first, time.monotonic() - since)}")
 
 
-def _done_of(what: str, done: int, total: int, seconds: float) -> str:
+def _done_of(what: str, done: int, total: int, timed: int, seconds: float) -> str:
+    """Return how many are done and the time left, if `timed` of them took some `seconds`."""
     # Compressed input has more bytes than its file.
     if not 0 < done <= total:
         return f"{done:,} {what}"
-    return f"{done:,} of {total:,} {what}, {duration(seconds * (total - done) / done)} left"
+    shown = f"{done:,} of {total:,} {what}"
+    if not timed and done < total:
+        return shown
+    return f"{shown}, {duration(seconds * (total - done) / max(timed, 1))} left"
 
 
 def with_progress_lines(name: str, command: Callable[P, R]) -> Callable[P, R]:

@@ -116,7 +116,12 @@ class Likelihoods:
 
 
 def _problem(model: Model, row: Candidates) -> GenerationError | None:
-    longest = max((len(answer) for answer in row.answers), default=0)
+    if not row.answers:
+        return GenerationError("tokenizer", "there are no answers to compare")
+    # A causal model has nothing that predicts an answer's first token; an encoder would read no text.
+    if not row.prompt:
+        return GenerationError("tokenizer", "the prompt has no token that stays the same before each answer")
+    longest = max(len(answer) for answer in row.answers)
     # An encoder's prompt has a context of its own, and a decoder begins with a start token.
     length = (1 if model.encodes else len(row.prompt)) + longest - 1
     if not all(row.answers):

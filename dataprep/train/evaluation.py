@@ -173,15 +173,15 @@ class Evaluator:
         best, context = self.best, self.context
         if best is None:
             return
-        if not best.steps:
-            self._warn(f"--keep-best {best.metric}: no evaluation had a value; the last step is kept")
-            return
-        kept = best.steps[-1]
         if self.stops and done < steps:
             context.log(
                 f"--patience {context.options.patience}: the run ends after {done:,} of {steps:,} steps, "
                 f"because {best.since} evaluations had no better {best.metric}"
             )
+        if not best.steps:
+            self._warn(f"--keep-best {best.metric}: no evaluation had a value; the last step is kept")
+            return
+        kept = best.steps[-1]
         context.log(f"--keep-best: step {kept:,} of {done:,}, with {best.metric} {best.value:.4f}")
         if not math.isnan(best.before) and not best.is_better(best.value, best.before):
             self._warn(

@@ -21,6 +21,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -302,6 +303,9 @@ class RunDir:
 def _metrics_of(line: bytes, where: str) -> dict[str, Any]:
     try:
         found = orjson.loads(line)
+        # JSON has no NaN: the loss of an evaluation, or a part of it, is null then.
+        losses = {name for name, value in found.items() if value is None and name.startswith("eval_loss")}
+        found |= dict.fromkeys(losses, nan)
         for names in (_STEP, _EVALUATION):
             if all(type(found.get(name)) in (int, float) for name in names):
                 metrics: dict[str, Any] = found

@@ -76,3 +76,19 @@ def test_a_run_of_hours_prints_a_line_every_half_minute(monkeypatch):
         watch(LINE | {"step": 4})
     steps = [line.split(" of ")[0] for line in sys.stderr.getvalue().splitlines()]
     assert steps == ["step 1", "step 3"]
+
+
+def test_the_time_left_follows_from_what_was_timed(monkeypatch, capsys):
+    """The first ones were begun before anyone looked: without others there is no speed."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    progress._pulse.start()
+    count = progress._Count("capture")
+    for second in (40, 80, 120):
+        now[0] = float(second)
+        count("documents captured", 8, 40)
+    assert capsys.readouterr().err.splitlines() == [
+        "capture: 8 of 40 documents captured",
+        "capture: 16 of 40 documents captured, 0:02:00 left",
+        "capture: 24 of 40 documents captured, 0:01:20 left",
+    ]

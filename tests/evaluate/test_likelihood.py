@@ -291,13 +291,15 @@ def test_batch_size_and_order_change_nothing(tiny, rows, data):
 
 
 def test_rows_that_fail_are_named_and_the_others_are_computed(folder):
-    """A row that is too long, or an answer without tokens, fails alone."""
+    """A row that is too long, without prompt or answers, or an answer without tokens, fails alone."""
     model = load(str(folder))
-    rows = [([5] * 250, [[3] * 8]), ([5], [[]]), ([5, 6], [[400]]), *ROWS]
+    rows = [([5] * 250, [[3] * 8]), ([5], [[]]), ([5, 6], [[400]]), ([], [[5]]), ([5], []), *ROWS]
     counts = []
     found = Likelihoods(model, 4).of([Candidates(*row) for row in rows], counts.append)
     kinds = [each.kind if isinstance(each, GenerationError) else None for each in found]
-    assert kinds == ["context_length_exceeded", "tokenizer", "tokenizer", None, None, None]
+    assert kinds == ["context_length_exceeded", *["tokenizer"] * 4, None, None, None]
+    assert found[3].message == "the prompt has no token that stays the same before each answer"
+    assert found[4].message == "there are no answers to compare"
     assert sum(counts) == len(rows)
     with torch.no_grad():
         model.weights.lm_head.weight.fill_(float("nan"))

@@ -109,6 +109,19 @@ def test_figures_of_a_language_model(tmp_path):
     assert found["training", "share of the device's peak"] == [0.125]
 
 
+def test_an_evaluation_loss_that_is_nan(tmp_path):
+    """It is null in the metrics of a run that is sound otherwise, and no number is the best one."""
+    (tmp_path / "options.toml").write_text('objective = "sft"\n')
+    losses = [None, 2.0, None, 3.0]
+    lines = [{"step": step, "eval_loss": loss} for step, loss in enumerate(losses)]
+    write_jsonl(tmp_path / "metrics.jsonl", lines)
+    comparison = compare_runs([tmp_path])
+    found = values(comparison)
+    assert (comparison.runs[0].state, comparison.runs[0].problem) == ("not finished", "")
+    assert found["losses", "evaluation, best"] == [2.0]
+    assert found["losses", "evaluation, after"] == [3.0]
+
+
 def copied(runs, tmp_path, *names):
     """A run's directory with some of its files only."""
     folder = tmp_path / "run"
@@ -147,6 +160,72 @@ def test_a_damaged_run_is_shown_as_far_as_it_is_there(run, runs, tmp_path):
     assert done.code == 0
     assert "damaged: facts.json cannot be read" in done.err
     assert f"metrics.jsonl:{len((folder / 'metrics.jsonl').read_text().splitlines())} is no line" in done.err
+
+
+def test_equal_data_are_known_by_their_digests(tmp_path):
+    """Another name of the same evaluation rows is no warning, nor a run that has no facts yet."""
+    for name, digest, fingerprint in (("a", "1" * 64, "2" * 64), ("b", "1" * 64, "2" * 64), ("c", "3", "4")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "options.toml").write_text('objective = "sft"\n')
+        about = {
+            "data": {"eval": [{"name": f"{name}.jsonl", "sha256": digest}]},
+            "tokenizer": {"fingerprint": fingerprint},
+        }
+        (tmp_path / name / "facts.json").write_text(json.dumps(about))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "options.toml").write_text('objective = "sft"\n')
+
+    def warnings(*names):
+        found = compare_runs([tmp_path / name for name in names]).warnings()
+        return [warning for warning in found if "different" in warning]
+
+    assert warnings("a", "b", "new") == []
+    assert [warning.split(":")[0] for warning in warnings("a", "c", "new")] == [
+        "the runs have different evaluation rows",
+        "the runs have different tokenizers",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("results", "problem"),
+    [
+        ({"metrics": [1]}, "results.metrics is no object"),
+        ({"baselines": 3}, "results.baselines is no object"),
+        ([1], "has no object results"),
+    ],
+)
+def test_results_of_another_shape(tmp_path, results, problem):
+    """They are named, and the rest of the run is shown."""
+    (tmp_path / "options.toml").write_text('objective = "sft"\n')
+    write_jsonl(tmp_path / "metrics.jsonl", [{"step": 0, "eval_loss": 2.0}])
+    (tmp_path / "results.json").write_text(json.dumps({"results": results}))
+    comparison = compare_runs([tmp_path])
+    assert (comparison.runs[0].state, problem in comparison.runs[0].problem) == ("damaged", True)
+    assert values(comparison)["losses", "evaluation, before"] == [2.0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mfu": "x"},
+        {"memory_mb": "x"},
+        {"steps": [8]},
+        {"loss": True},
+        {"loss": ..., "eval_loss": "x"},
+        {"loss": ..., "eval_loss": 1.0, "best": {"step": [1]}},
+        {"loss": ..., "eval_loss": 1.0, "best": 3},
+        {"loss": ...},
+    ],
+)
+def test_metrics_of_another_shape(tmp_path, change):
+    """A line whose fields are not what they are computed with is named, and the lines before it count."""
+    (tmp_path / "options.toml").write_text('objective = "sft"\n')
+    line = {"step": 1, "loss": 1.0, "tokens": 4, "seconds": 0.5, "memory_mb": 8.0}
+    changed = {name: value for name, value in (line | change).items() if value is not ...}
+    write_jsonl(tmp_path / "metrics.jsonl", [line, changed])
+    comparison = compare_runs([tmp_path])
+    assert comparison.runs[0].problem == "metrics.jsonl:2 is no line of metrics"
+    assert values(comparison)["training", "peak memory in MB"] == [8.0]
 
 
 def test_what_is_no_run(runs, tmp_path):

@@ -278,6 +278,12 @@ def test_byte_level_tokenizers(pre):
     assert found.merges[0].count(" ") == 1
 
 
+def test_a_step_without_its_pattern_cuts_by_it():
+    """Older files lack `use_regex`, which is true then."""
+    step = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    assert vocabulary_of(changed(lambda document: document.update(pre_tokenizer=step))).pre == "gpt-2"
+
+
 def test_rank_files_are_those_of_llama3():
     """A student of a tiktoken rank file goes by ranks: words that are tokens win over merges."""
     found = vocabulary_of(tokenizer_of("ranks"))
@@ -298,6 +304,11 @@ def _unreachable(document):
     document["model"] |= {"ignore_merges": True, "vocab": document["model"]["vocab"] | {"zqzq": 400}}
 
 
+def _marking(name):
+    # Without merges: the library wants the mark in them too.
+    return lambda document: document["model"].update({name: "@@", "merges": []})
+
+
 def _stripping(document):
     document["added_tokens"][1]["lstrip"] = True
 
@@ -308,6 +319,8 @@ def _stripping(document):
         (lambda: changed(_other_pattern), r"cuts texts by \\w\+\|\\W, for which llama.cpp has no name"),
         (lambda: changed(_lowercase), "changes texts first .normalizer Lowercase"),
         (lambda: changed(_unreachable), "merges do not make 'zqzq'"),
+        (lambda: changed(_marking("continuing_subword_prefix")), "continuing_subword_prefix is '@@'"),
+        (lambda: changed(_marking("end_of_word_suffix")), "end_of_word_suffix is '@@'"),
         (lambda: changed(_stripping), "takes white space beside it"),
         (lambda: tokenizer_of("bpe unigram"), "is not one of pairs"),
         (lambda: tokenizer_of("collapsing bpe"), "removes white space"),
@@ -537,15 +550,29 @@ def test_what_cannot_be_exported_is_an_error(tmp_path, make, reason):
     assert listing(tmp_path) == ["student"]
 
 
-def test_weights_that_are_too_large_for_f16(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "largest", "shown"),
+    [
+        ("f16", 65_504, r"65,504"),
+        ("q8_0", 127 * 65_504, r"8,319,008"),
+        ("bf16", 2.0**128 - 2.0**120, r"3\.38.*e\+38"),
+    ],
+)
+def test_weights_that_are_too_large_for_a_type(tmp_path, name, largest, shown):
     """The error comes while the file is written, and an earlier one stays as it was."""
     model = write_student(tmp_path / "student")
     with torch.no_grad():
-        model.lm_head.weight[0, 0] = 1e6
+        model.lm_head.weight[0, 0] = -largest
+    model.save_pretrained(tmp_path / "student")
+    dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf", weight_type=name)
+    assert read(tmp_path / "a.gguf")[1]["output.weight"].min() == -largest
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] = -largest * 1.003
     model.save_pretrained(tmp_path / "student")
     (tmp_path / "a.gguf").write_text("earlier")
-    with pytest.raises(FileError, match=r"output\.weight are above 65,504, .* choose another --type"):
-        dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf", weight_type="f16")
+    message = rf"output\.weight are above {shown}, the largest number in {name}; choose another --type"
+    with pytest.raises(FileError, match=message):
+        dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf", weight_type=name)
     assert (tmp_path / "a.gguf").read_text() == "earlier"
     assert listing(tmp_path) == ["a.gguf", "student"]
 

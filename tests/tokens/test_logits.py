@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,6 +146,10 @@ def test_documents_come_back(tmp_path):
     assert (pickle.loads(pickle.dumps(logits)).document(-1).ids == tops()[4][1].ids).all()
     with pytest.raises(IndexError, match="there are 5"):
         logits.document(5)
+    assert (logits.batch(np.array([3, 1])).ids == joined.ids).all()
+    for numbers in ([], range(0), np.array([], dtype=int)):
+        with pytest.raises(ValueError, match="found no document numbers; expected at least one"):
+            logits.batch(numbers)
 
 
 def files_of(folder):
@@ -161,13 +166,25 @@ def test_the_bytes_do_not_tell_who_came_first(tmp_path, order):
     assert files_of(written(tmp_path / "parts")) == whole
 
 
-@pytest.mark.parametrize("cut", [1, FRAME.size - 1, FRAME.size, FRAME.size + 5])
-def test_a_torn_frame_is_written_again(tmp_path, cut):
-    """What a killed process has written to its end is kept, and the rest is cut off."""
+def start_of_next(size):
+    """The first bytes of the frame that follows."""
+    return lambda content, kept: content[kept : kept + size]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        *map(start_of_next, [1, FRAME.size - 1, FRAME.size, FRAME.size + 5]),
+        lambda *_: bytes(32),  # as a power cut can leave them
+        lambda content, kept: content[:kept],  # documents that are there already
+    ],
+)
+def test_a_torn_frame_is_written_again(tmp_path, tail):
+    """What was written to its end is kept, and whatever follows is cut off."""
     whole = files_of(written(tmp_path / "whole"))
     folder = written(tmp_path / "torn", stop=2)
     kept = (folder / DATA).read_bytes()
-    (folder / DATA).write_bytes(kept + whole[DATA][len(kept) :][:cut])
+    (folder / DATA).write_bytes(kept + tail(whole[DATA], len(kept)))
     with open_writer(folder, facts()) as writer:
         assert writer.done.tolist() == [True, True, False, False, False]
     assert files_of(written(folder)) == whole
@@ -179,7 +196,7 @@ def test_unfinished_logits_are_none(tmp_path):
     assert set(files_of(folder)) == {DATA, UNFINISHED}
     with pytest.raises(FileError, match=r"no finished logits.*same command"):
         Logits.open(folder)
-    with pytest.raises(FileError, match=r"no finished logits.*dataprep capture"):
+    with pytest.raises(FileError, match=r"no finished logits.*: make them with `dataprep capture`"):
         Logits.open(tmp_path)
 
 
@@ -245,10 +262,34 @@ def test_other_files_are_left_alone(tmp_path):
 
 
 def test_two_processes_do_not_write_together(tmp_path):
-    """The second one is told to wait."""
-    with (
-        open_writer(tmp_path / "logits", facts()),
-        pytest.raises(FileError, match="another process"),
-        open_writer(tmp_path / "logits", facts()),
-    ):
-        pass
+    """The second one is told to wait, and the first one's directory stays, even if it is empty."""
+    folder = tmp_path / "logits"
+    with open_writer(folder, facts()) as writer:
+        with pytest.raises(FileError, match="another process"), open_writer(folder, facts()):
+            pass
+        assert folder.is_dir()
+        writer.write(tops())
+        writer.finish()
+    assert len(Logits.open(folder)) == 5
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    """The file of frames cannot grow: the error is that of the write, also after the file is closed."""
+    folder = written(tmp_path / "logits", stop=0)
+    (folder / DATA).unlink()
+    (folder / DATA).symlink_to("/dev/full")
+    with pytest.raises(FileError, match=rf"{DATA}.*space"), open_writer(folder, facts()) as writer:
+        writer.write(tops())
+
+
+@pytest.mark.parametrize("name", ["logprobs", "tails"])
+def test_nan_is_an_error_that_names_the_document(tmp_path, name):
+    """A teacher whose numbers overflow is refused, and the documents before are kept."""
+    documents = tops()
+    getattr(documents[2][1], name)[1, 0] = np.nan
+    message = r"logits: document 2: found NaN .*: give another teacher, or --precision float32"
+    with open_writer(tmp_path / "logits", facts()) as writer:
+        with pytest.raises(InputError, match=message):
+            writer.write(documents)
+        assert writer.done.tolist() == [True, True, False, False, False]

@@ -120,6 +120,10 @@ def test_the_command_captures_and_does_nothing_twice(place, shards, logits, tmp_
     assert other.code == 1
     assert "holds logits that differ in the teacher (found teacher, sha256" in other.err
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "logits").iterdir()}
+    (tmp_path / "logits" / DATA).write_bytes(files[DATA][:-1] + bytes([files[DATA][-1] ^ 1]))
+    damaged = run_here([*words, "--teacher-model", place / "teacher"], cwd=tmp_path)
+    assert damaged.code == 1
+    assert "remove the directory, and make the logits again" in damaged.err
 
 
 def test_what_cannot_be_captured_is_an_error(place, shards, tmp_path):
@@ -139,6 +143,16 @@ def test_what_cannot_be_captured_is_an_error(place, shards, tmp_path):
     for values in ((), (1.0, 1.0), (0.0,), (float("nan"),)):
         with pytest.raises(UsageError, match="--temperature"):
             CaptureOptions(temperatures=values)
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_a_gpu_that_is_not_there_is_an_error(place, shards, tmp_path, monkeypatch, precision):
+    """It is refused before there is a directory."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = CaptureOptions(device="cuda", precision=precision)
+    with pytest.raises(UsageError, match="--device cuda: torch finds no GPU; leave the option out"):
+        capture(shards / "plain", tmp_path / "out", str(place / "teacher"), options=options)
+    assert not (tmp_path / "out").exists()
 
 
 KILLED = """

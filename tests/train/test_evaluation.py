@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from dataprep.cli.commands.train import _lines
 from dataprep.core.errors import FileError, UsageError
 from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.settings import Settings
 from dataprep.train.evaluation import BestStep, Evaluator
 from dataprep.train.options import TrainOptions
 from dataprep.train.report import draw_curve
-from dataprep.train.run import train
+from dataprep.train.run import Trained, train
 from dataprep.train.run_dir import RunDir
 from dataprep.train.trainer import Trainer
 from tests.helpers import write_jsonl
@@ -174,6 +175,20 @@ def test_patience_ends_a_run(place, tmp_path, best_run):
     again = run(place, tmp_path / "run", patience=2, keep_checkpoints=True, resume=True)
     assert again == results
     same(weights(tmp_path / "run"), weights(output))
+
+
+def test_patience_also_ends_a_run_without_any_value(place, tmp_path, monkeypatch):
+    """It says so beside the warning that the last step is kept."""
+    monkeypatch.setattr(Evaluator, "_measure", lambda _: {"eval_loss": math.nan})
+    told = []
+    results = run(place, tmp_path / "run", patience=2, log=told.append)
+    assert math.isnan(results["eval_loss"])
+    again = run(place, tmp_path / "run", patience=2, resume=True)
+    shown = [*_lines(Trained(tmp_path / "run", "sft", again))]
+    assert "  evaluation loss nan → nan" in shown
+    ends = "--patience 2: the run ends after 4 of 20 steps, because 2 evaluations had no better loss"
+    assert ends in told
+    assert any("no evaluation had a value; the last step is kept" in line for line in told)
 
 
 def test_without_a_number_there_are_about_ten_evaluations(place, tmp_path):

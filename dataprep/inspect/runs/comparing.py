@@ -60,9 +60,11 @@ class RunComparison:
         if len(objectives) > 1:
             named = ", ".join(sorted(objectives))
             warnings.append(f"the runs have different objectives ({named}): their losses are not comparable")
-        for part in ("eval", "tokenizer"):
-            if any(line.differs for line in self.lines if line.part == "data" and line.name == part):
-                what = "evaluation rows" if part == "eval" else "tokenizers"
+        rows = {_digests(run, "eval") for run in self.runs}
+        tokenizers = {_tokenizer(run) for run in self.runs}
+        for what, found in (("evaluation rows", rows), ("tokenizers", tokenizers)):
+            # A run without them yet, or with none, differs from no other run.
+            if len(found - {None}) > 1:
                 warnings.append(f"the runs have different {what}: their evaluation losses are not comparable")
         return warnings
 
@@ -128,8 +130,7 @@ def _lines(runs: Sequence[Run]) -> Iterator[Line]:
         yield from _if_any("data", name, [_files(run, name) for run in runs])
         for fact in ("rows", "tokens"):
             yield from _if_any("data", f"{name} {fact}", [_count(run, fact, name) for run in runs])
-    tokenizers = [_nested(run.facts, "tokenizer", "fingerprint") for run in runs]
-    yield from _if_any("data", "tokenizer", [name and str(name)[:12] for name in tokenizers])
+    yield from _if_any("data", "tokenizer", [name and name[:12] for name in map(_tokenizer, runs)])
     for name in ("model", "class", "parameters"):
         yield from _if_any("model", name, [_plain(run.facts.get(name)) for run in runs])
     yield from _of_training(runs)
@@ -153,7 +154,9 @@ def _of_training(runs: Sequence[Run]) -> Iterator[Line]:
     measured = [[line["eval_loss"] for line in run.evaluations] for run in runs]
     yield from _if_any("losses", "evaluation, before", [found[0] if found else None for found in measured])
     yield from _if_any("losses", "evaluation, after", [run.after.get("eval_loss") for run in runs])
-    yield from _if_any("losses", "evaluation, best", [min(found[1:], default=None) for found in measured])
+    # A loss that is NaN is recorded as null.
+    numbers = [[loss for loss in found[1:] if loss is not None] for found in measured]
+    yield from _if_any("losses", "evaluation, best", [min(found, default=None) for found in numbers])
     figures = [run.figures() for run in runs]
     for name in dict.fromkeys(name for found in figures for name in found):
         for number, when in enumerate(("before", "after")):
@@ -182,15 +185,27 @@ def _count(run: Run, fact: str, part: str) -> Any:
     return counts.get(part) if isinstance(counts, Mapping) else None
 
 
-def _files(run: Run, part: str) -> str | None:
-    """Return names of files, each with the beginning of its SHA-256, by which equal data are known."""
+def _files_of(run: Run, part: str) -> list[dict[str, Any]]:
     data = run.facts.get("data")
     found = data.get(part) if isinstance(data, Mapping) else None
-    if not isinstance(found, list):
-        return None
-    return ", ".join(
-        f"{file.get('name')} ({str(file.get('sha256'))[:8]})" for file in found if isinstance(file, dict)
-    )
+    return [file for file in found if isinstance(file, dict)] if isinstance(found, list) else []
+
+
+def _files(run: Run, part: str) -> str | None:
+    """Return names of files, each with the beginning of its SHA-256; `None` without facts about them."""
+    files = _files_of(run, part)
+    return ", ".join(f"{file.get('name')} ({str(file.get('sha256'))[:8]})" for file in files) or None
+
+
+def _digests(run: Run, part: str) -> tuple[str, ...] | None:
+    """Return the SHA-256 of files, by which equal data are known whatever their names are."""
+    return tuple(sorted(str(file.get("sha256")) for file in _files_of(run, part))) or None
+
+
+def _tokenizer(run: Run) -> str | None:
+    """Return the fingerprint of the tokenizer, if the run has one."""
+    found = _nested(run.facts, "tokenizer", "fingerprint")
+    return str(found) if found else None
 
 
 def _plain(value: Any) -> Any:

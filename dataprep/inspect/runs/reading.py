@@ -21,6 +21,9 @@ from dataprep.train.run_dir import FACTS, METRICS, OPTIONS, RESULTS
 State = Literal["finished", "in progress", "not finished", "damaged"]
 # Values that no skill is needed for. They are the same before and after.
 BASELINES = ("majority", "chance")
+_NUMBERS = (int, float)  # of JSON; `isinstance` would also take its true and false
+# Numbers that a step's line can lack.
+_OPTIONAL = ("loss", "steps", "mfu", "memory_mb")
 
 
 @dataclass(slots=True)
@@ -130,8 +133,7 @@ def read_run(path: str) -> Run:
     for line in _metrics(folder / METRICS, problems):
         (run.steps if "loss" in line else run.evaluations).append(line)
     document = _document(folder / RESULTS, orjson.loads, problems, required=False)
-    results = (document or {}).get("results")
-    run.results = results if isinstance(results, dict) else {}
+    run.results = {} if document is None else _results(document, problems)
     if _is_locked(folder):
         run.state = "in progress"
     elif problems:
@@ -161,6 +163,17 @@ def _document(
     return document
 
 
+def _results(document: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Return the results of a run, without the parts that are no objects."""
+    results = document.get("results")
+    if not isinstance(results, dict):
+        problems.append(f"{RESULTS} has no object results")
+        return {}
+    wrong = [name for name in ("metrics", "baselines") if not isinstance(results.get(name) or {}, dict)]
+    problems += [f"{RESULTS}: results.{name} is no object" for name in wrong]
+    return {name: value for name, value in results.items() if name not in wrong}
+
+
 def _metrics(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
     try:
         lines = path.read_bytes().split(b"\n")
@@ -173,13 +186,23 @@ def _metrics(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines[:-1], 1):
         try:
             found = orjson.loads(line)
-            names = ("step", "tokens", "seconds") if "loss" in found else ("step", "eval_loss")
-            if any(type(found[name]) not in (int, float) for name in names):
-                raise ValueError
+            _check_line(found)
             yield found
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, AttributeError):
             problems.append(f"{path.name}:{number} is no line of metrics")
             return
+
+
+def _check_line(line: dict[str, Any]) -> None:
+    """Raise an error unless the fields of a line of metrics that are computed with are numbers."""
+    if "loss" in line:
+        numbers, optional = [line["step"], line["tokens"], line["seconds"]], list(map(line.get, _OPTIONAL))
+    else:
+        # An evaluation's loss can be NaN, which is null in JSON.
+        numbers, optional = [line["step"]], [line["eval_loss"], (line.get("best") or {}).get("step")]
+    numbers += [value for value in optional if value is not None]
+    if any(type(value) not in _NUMBERS for value in numbers):
+        raise ValueError
 
 
 def _is_locked(folder: Path) -> bool:

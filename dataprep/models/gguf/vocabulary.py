@@ -101,6 +101,10 @@ def vocabulary_of(tokenizer: Tokenizer) -> Vocabulary:
         )
     tokens, types = _tokens(document, tokenizer.special_tokens)
     if (document.get("decoder") or {}).get("type") == "ByteLevel":
+        for name in ("continuing_subword_prefix", "end_of_word_suffix"):
+            # The library adds it to pieces of a word before it merges them.
+            if model.get(name):
+                raise _refused(f"its {name} is {model[name]!r}, and llama.cpp marks no pieces of words")
         merges = [" ".join(pair) for pair in _pairs(model)]
         return Vocabulary("gpt2", _pre_of(document), tokens, types, merges)
     found = Vocabulary("llama", "default", tokens, types, space=tokenizer.space == "each")
@@ -164,14 +168,16 @@ def _pre_of(document: Mapping[str, Any]) -> str:
 
 def _patterns(step: Mapping[str, Any] | None) -> Iterable[str]:
     """Yield what cuts texts, one step after the other."""
-    kind = (step or {"type": "None"})["type"]
-    if step is None or (kind == "ByteLevel" and not step["use_regex"] and not step["add_prefix_space"]):
+    if step is None:
         return
+    kind = step["type"]
     if kind == "Sequence":
         for inner in step["pretokenizers"]:
             yield from _patterns(inner)
     elif kind == "ByteLevel" and not step["add_prefix_space"]:
-        yield _GPT2
+        # Older files lack the field, and the library then takes true.
+        if step.get("use_regex", True):
+            yield _GPT2
     elif kind == "Digits" and step["individual_digits"]:
         yield _DIGITS
     elif kind == "Split" and step["behavior"] == "Isolated" and not step["invert"]:

@@ -45,6 +45,11 @@ ARCHITECTURES = {
 }
 
 
+_F16 = 65_504.0
+# The largest number of each type. Of q8_0, 127 is the largest in a block, and its unit is in f16.
+_LIMITS = {"F16": _F16, "BF16": (2 - 2.0**-7) * 2.0**127, "Q8_0": 127 * _F16}
+
+
 class Tensor(NamedTuple):
     """A tensor of a GGUF file, before it is converted."""
 
@@ -63,15 +68,17 @@ class Tensor(NamedTuple):
 
     def data(self) -> NDArray[Any]:
         """Return the weights in their type; a ``ValueError`` says that one is too large for it."""
-        from gguf import GGMLQuantizationType, quantize
+        from gguf import quantize
 
         array = self.weights.detach().float().numpy()
         if self.heads:
             array = _interleaved(array, self.heads)
-        with np.errstate(over="ignore"):
-            converted: NDArray[Any] = quantize(np.ascontiguousarray(array), self.type)
-        if self.type == GGMLQuantizationType.F16 and not np.isfinite(converted).all():
-            raise ValueError(f"weights of {self.name} are above 65,504, the largest number in f16")
+        # `quantize` writes larger ones as infinity, and those of q8_0 are not seen in its bytes.
+        limit = _LIMITS.get(self.type.name, math.inf)
+        if max(array.max(), -array.min()) > limit:
+            name = self.type.name.lower()
+            raise ValueError(f"weights of {self.name} are above {limit:,.8g}, the largest number in {name}")
+        converted: NDArray[Any] = quantize(np.ascontiguousarray(array), self.type)
         return converted
 
 

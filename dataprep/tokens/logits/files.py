@@ -27,7 +27,8 @@ FORMAT, VERSION = "dataprep-logits", 1
 MANIFEST, UNFINISHED, DATA, OFFSETS = "manifest.json", "unfinished.json", "data.bin", "offsets.bin"
 NAMES = {MANIFEST, UNFINISHED, DATA, OFFSETS}
 FRAME = struct.Struct("<QII")  # document, length and CRC-32 of its record
-AGAIN = "make the logits again with `dataprep capture`"
+# `capture` leaves finished logits as they are, also damaged ones: they must be removed first.
+AGAIN = "remove the directory, and make the logits again with `dataprep capture`"
 
 # Parts of the manifest that decide the logits, and the field of each that differs.
 _MADE_FROM = (
@@ -69,7 +70,8 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
     try:
         manifest = orjson.loads(path.read_bytes())
     except FileNotFoundError:
-        hint = "continue it with the same command" if (folder / UNFINISHED).exists() else AGAIN
+        begun = (folder / UNFINISHED).exists()
+        hint = "continue it with the same command" if begun else "make them with `dataprep capture`"
         raise FileError(folder, f"holds no finished logits (no {MANIFEST}): {hint}") from None
     except OSError as error:
         raise FileError(path, f"cannot be read: {error.strerror}") from None

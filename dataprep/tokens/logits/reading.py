@@ -116,7 +116,18 @@ class Logits:
         """Return several documents one after the other.
 
         ``positions`` stay those in each document; ``document(number).positions.size`` rows belong to each.
+
+        Args:
+            numbers: the numbers of the documents, at least one.
+
+        Raises:
+            ValueError: there are no numbers.
+            IndexError: a number is not one of a document.
+            InputError: a document's record is damaged.
         """
+        # Not its truth value: an array of numbers has none.
+        if not len(numbers):
+            raise ValueError("found no document numbers; expected at least one")
         parts = [self.document(number) for number in numbers]
 
         def joined(name: str) -> NDArray[Any]:

@@ -68,7 +68,10 @@ class LogitsWriter:
     def close(self) -> None:
         """Close the file."""
         if self._data is not None:
-            self._data.close()
+            # A failed write stays in the buffer: `close` would try it again, and hide the first error.
+            # Frames are flushed one by one, so nothing else waits there.
+            with suppress(OSError):
+                self._data.close()
 
     @property
     def done(self) -> NDArray[np.bool_]:
@@ -82,7 +85,10 @@ class LogitsWriter:
         while len(head := data.read(FRAME.size)) == FRAME.size:
             number, length, crc = FRAME.unpack(head)
             record = data.read(length)
-            if number >= self._starts.size or len(record) < length or crc32(record) != crc:
+            # After a power cut a file can end in zero bytes, and the CRC-32 of an empty record is 0.
+            if not length or len(record) < length or crc32(record) != crc:
+                break
+            if number >= self._starts.size or self._starts[number] >= 0:
                 break
             self._add(number, end, record)
             end += FRAME.size + length
@@ -95,10 +101,23 @@ class LogitsWriter:
         self._positions += int.from_bytes(record[:4], "little")
 
     def write(self, documents: Iterable[tuple[int, TopLogprobs]]) -> None:
-        """Append documents, each with its number; they are kept whatever happens to the process."""
+        """Append documents, each with its number; they are kept whatever happens to the process.
+
+        Args:
+            documents: the documents, in any order.
+
+        Raises:
+            InputError: a number of a document is NaN.
+            FileError: the file cannot be written.
+        """
         with writing(str(self.folder / DATA)):
             data = self._open()
             for number, top in documents:
+                # A record has no code for it: `encode` would fail, or write another number.
+                if np.isnan(top.logprobs).any() or np.isnan(top.tails).any():
+                    found = f"document {number}: found NaN among the teacher's log-probabilities"
+                    advice = "give another teacher, or --precision float32"
+                    raise InputError(self.folder, f"{found}; expected numbers: {advice}")
                 record = encode(top)
                 # One call: a killed process leaves a whole frame, or one that is seen to be torn.
                 start = data.tell()
@@ -153,8 +172,9 @@ def open_writer(output: str | Path, facts: Mapping[str, Any]) -> Iterator[Logits
         raise UsageError(f"{folder}: is a file; logits are a directory, give it another name")
     with writing(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(folder, _BUSY):
+    with locked(folder, _BUSY):
+        # Inside the lock: a process without it would remove the empty directory of the one that has it.
+        try:
             _check_content(folder)
             finished = (folder / MANIFEST).exists()
             if finished or (folder / UNFINISHED).exists():
@@ -163,9 +183,9 @@ def open_writer(output: str | Path, facts: Mapping[str, Any]) -> Iterator[Logits
                 writer = LogitsWriter(folder, facts, finished=finished)
             with closing(writer):
                 yield writer
-    finally:
-        with suppress(OSError):  # not empty: it holds logits
-            folder.rmdir()
+        finally:
+            with suppress(OSError):  # not empty: it holds logits
+                folder.rmdir()
 
 
 def _check_content(folder: Path) -> None:

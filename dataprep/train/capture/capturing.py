@@ -61,7 +61,7 @@ def capture(
     """Write a teacher's likeliest tokens at each token in the loss of shards into a directory.
 
     Documents attend only to themselves, packed or not. A call with the same arguments keeps the documents of
-    an earlier one, even if that was killed; with all documents there, nothing is done.
+    an earlier one, even if that was killed; with all documents there, nothing is done but to verify them.
 
     Args:
         shards: a directory of token shards, or of a mixture.
@@ -74,7 +74,8 @@ def capture(
 
     Raises:
         UsageError: an option cannot be served, or the directory holds something else.
-        InputError: it holds logits of another teacher, tokenizer, shards or options; or shards are damaged.
+        InputError: it holds logits of another teacher, tokenizer, shards or options, or damaged ones; or
+            shards are damaged.
         TokenizerError: the teacher has another tokenizer than the shards.
         FileError: a file cannot be read or written, or the server gives no log-probabilities.
         MissingDependencyError: the extra `train`, or `teacher` with `endpoint`, is not installed.
@@ -89,20 +90,25 @@ def capture(
     with quiet():
         facts = _facts(opened, teacher_model, options, endpoint)
         with open_writer(output, facts) as writer:
-            resumed = int(writer.done.sum()) if not writer.finished else opened.documents
+            finished = writer.finished
+            resumed = int(writer.done.sum()) if not finished else opened.documents
             if resumed and log is not None:
                 log(f"{resumed:,} of {opened.documents:,} documents are taken from an earlier run")
-            if not writer.finished:
+            if not finished:
                 if not writer.done.all():
                     _write(writer, opened, _teacher(teacher_model, opened, options, endpoint))
                 writer.finish()
-    return Captured(Logits.open(output, verify=False), resumed, time.perf_counter() - began)
+    # Logits of an earlier run can have been damaged since it finished them.
+    return Captured(Logits.open(output, verify=finished), resumed, time.perf_counter() - began)
 
 
 def _write(writer: LogitsWriter, shards: Shards, teacher: Teacher) -> None:
+    # Those of an earlier run took no time of this one.
+    total = int((~writer.done).sum())
+
     def write(documents: Sequence[tuple[int, TopLogprobs]]) -> None:
         writer.write(documents)
-        advance("documents captured", len(documents), shards.documents)
+        advance("documents captured", len(documents), total)
 
     teacher.capture(shards, writer.done, write)
 

@@ -13,6 +13,7 @@ from dataprep.core.errors import InputError
 from dataprep.tokens.logits.coding import TopLogprobs
 from dataprep.train.capture.base import Write, batches_to_do
 from dataprep.train.capture.teacher_model import load_teacher
+from dataprep.train.hardware.device import check_gpu, number_format
 from dataprep.train.layers.output_layer import Head, OutputLayer
 from dataprep.train.layers.packed_attention import document_inputs
 
@@ -25,14 +26,12 @@ if TYPE_CHECKING:
 
 
 def precision_of(options: CaptureOptions) -> str:
-    """Return the number format that options mean on this machine."""
-    if options.precision != "auto":
-        return options.precision
-    on_gpu = _device(options).type == "cuda" and torch.cuda.is_bf16_supported()
-    return "bfloat16" if on_gpu else "float32"
+    """Return the number format that options mean on this machine, after checking the device."""
+    return number_format(options.precision, _device(options))
 
 
 def _device(options: CaptureOptions) -> torch.device:
+    check_gpu(options.device)
     if options.device != "auto":
         return torch.device(options.device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dataprep.core.errors import TrainingError
+from dataprep.core.errors import TrainingError, UsageError
 from dataprep.train.options import TrainOptions
 
 # A network with fewer weights than this, embeddings apart, does less in one operation than it takes to wait
@@ -37,13 +37,26 @@ def computing_with(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def check_gpu(device: str) -> None:
+    """Raise ``UsageError`` if a value of ``--device`` asks for a GPU and there is none."""
+    # torch itself raises an AssertionError, about how it was compiled.
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no GPU; leave the option out to use the CPU")
+
+
+def number_format(precision: str, device: torch.device) -> str:
+    """Return the number format that a value of ``--precision`` means on a device."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+
+
 def precision_of(options: TrainOptions, device: torch.device) -> Any:
     """Return the context in which a model computes: bfloat16 autocast, or nothing."""
-    wanted = options.precision
-    if wanted == "auto":
-        wanted = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    if number_format(options.precision, device) == "float32":
+        return nullcontext()
     # Autocast only changes the computation: weights and optimizer stay in float32.
-    return nullcontext() if wanted == "float32" else torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 # TFLOP/s of GPUs in bfloat16 with sums in float32, without sparsity, by a part of the name that the driver

@@ -114,10 +114,9 @@ class Scoring:
     def __init__(
         self, scorer: Scorer | Sequence[Member], options: PredictOptions, *, flat: bool = False
     ) -> None:
-        import torch
+        from dataprep.train.hardware.device import check_gpu
 
-        if options.device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("--device cuda: torch finds no GPU; leave the option out to use the CPU")
+        check_gpu(options.device)
         self._members = [Member([scorer])] if isinstance(scorer, Scorer) else scorer
         self._options, self._flat = options, flat
         self._scorers = [scorer for member in self._members for scorer in member.scorers]
