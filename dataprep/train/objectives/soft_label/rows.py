@@ -69,7 +69,7 @@ def too_long(tokens: int, limit: int, truncation: str) -> RowError:
 class Scorer(ABC):
     """A model that scores classes, with everything that it needs to read texts."""
 
-    # Whether each field has weights of its own.
+    # True if each field has weights of its own.
     fixed_fields = True
 
     def __init__(
