@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.results.choices import choices
-from benchmarks.results.keeping import Bench
+from benchmarks.results.keeping import Bench, NotMeasured
 from benchmarks.results.scoring import scores
 from benchmarks.results.training import path, quantized, rationales, stored
 
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument(
         "--archive", type=Path, default=Path("vaderSentiment-0.5.zip"), help="of `scored_sets`"
     )
+    parser.add_argument("--measured", action="store_true", help="measure nothing; show what there is")
     arguments = parser.parse_args()
     data, models = (_folder(f"DATAPREP_REAL_{name}") for name in ("DATA", "MODELS"))
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -47,8 +48,12 @@ def main() -> None:
     for name in arguments.names or EXPERIMENTS:
         title, experiment = EXPERIMENTS[name]
         archive = arguments.archive.absolute() if arguments.archive.is_file() else None
-        bench = Bench(arguments.folder.absolute(), data, models, archive)
-        text = experiment(bench)
+        folder = arguments.folder.absolute()
+        bench = Bench(folder, data, models, archive, measures=not arguments.measured)
+        try:
+            text = experiment(bench)
+        except NotMeasured as missing:
+            text = f"Not measured yet: {missing}."
         commands = "\n".join(bench.commands)
         shown = f"\n\n```bash\n{commands}\n```" if commands else ""
         sections.append(f"## {title}\n\n{text}{shown}\n")

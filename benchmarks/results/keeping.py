@@ -18,6 +18,10 @@ import orjson
 Figures = dict[str, Any]
 
 
+class NotMeasured(Exception):
+    """A figure is wanted that no run has measured yet."""
+
+
 @dataclass
 class Bench:
     """The folder of the experiments, and the commands that the present one has run.
@@ -27,6 +31,7 @@ class Bench:
         data: the published sets.
         models: real models: ``smollm2-135m-instruct`` and ``all-minilm-l6-v2``.
         archive: rated sentences, which `scored_sets` describes; without it, these are left out.
+        measures: whether missing figures are measured.
         commands: what a user types for the present experiment.
     """
 
@@ -34,6 +39,7 @@ class Bench:
     data: Path
     models: Path
     archive: Path | None = None
+    measures: bool = True
     commands: list[str] = field(default_factory=list)
 
     def run(self, name: str, *words: str | Path | float) -> Figures:
@@ -48,12 +54,17 @@ class Bench:
             name: the figures' name, a path below ``figures``.
             measure: what measures them.
             key: what they depend on. With another one, they are measured again.
+
+        Raises:
+            NotMeasured: they are missing, and this run does not measure.
         """
         path = self.folder / "figures" / f"{name}.json"
         if path.is_file():
             known: Figures = orjson.loads(path.read_bytes())
             if known.get("key", key) == key:
                 return known
+        if not self.measures:
+            raise NotMeasured(name)
         print(f"{time.strftime('%H:%M:%S')} {name} …", flush=True)
         begin = time.perf_counter()
         found = measure()
