@@ -12,6 +12,7 @@ from dataprep.core.errors import UsageError
 from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.settings import Settings
 from dataprep.train.classifiers.evaluating import evaluate_classes
+from dataprep.train.objectives.answers import Answers
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests.evaluate.test_student_records import chats, examples, student
@@ -166,14 +167,32 @@ def test_two_processes_share_the_rows(tmp_path):
     assert together["eval_loss_before"] == pytest.approx(alone["eval_loss_before"], rel=1e-5)
 
 
-def test_rows_are_drawn_by_the_seed(tmp_path):
-    """As many as asked for, the same at each evaluation; the run says of how many."""
+def test_rows_are_drawn_by_the_seed(tmp_path, monkeypatch):
+    """As many as asked for, the same at each evaluation and in each run of a seed; the run says of how many."""
     data, model = sums(tmp_path / "rows.jsonl"), student(tmp_path / "base")
-    told = []
-    few = options(model, measure=2, steps=2, eval_every=1)
-    results = train(data, data, tmp_path / "run", options=few, log=told.append).results
+    told, asked, answer = [], [], Answers._rows
+
+    def record(answers, items):
+        asked.append([item.where.number for item in items])
+        return answer(answers, items)
+
+    monkeypatch.setattr(Answers, "_rows", record)
+
+    def drawn(seed):
+        asked.clear()
+        few = options(model, measure=2, steps=2, eval_every=1, seed=seed)
+        results = train(
+            data, data, tmp_path / f"run-{seed}-{len(told)}", options=few, log=told.append
+        ).results
+        assert results["metrics"]["measured_rows"] == 2
+        assert len(asked) >= 3, "before, after each step"
+        assert all(numbers == asked[0] for numbers in asked)
+        return asked[0]
+
+    first = drawn(1)
+    assert drawn(1) == first
+    assert any(drawn(seed) != first for seed in range(2, 6))
     assert "--measure: 2 of 3 evaluation rows that can be scored" in told
-    assert results["metrics"]["measured_rows"] == 2
 
 
 @pytest.mark.parametrize(
