@@ -288,7 +288,7 @@ class RunDir:
         if not isinstance(results, dict) or not isinstance(files, dict) or not files:
             return None
         sizes = {name: (self.path / name).stat().st_size for name in files if (self.path / name).is_file()}
-        return results if sizes == files else None
+        return _with_nan(results) if sizes == files else None
 
     def remove_checkpoints(self, *, branch: bool = True) -> None:
         """Remove the checkpoints of a finished run, which are several times as large as the student."""
@@ -300,12 +300,15 @@ class RunDir:
                 folder.rmdir()
 
 
+def _with_nan(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics or results with the losses of evaluations that were NaN; JSON has null for them."""
+    losses = (name for name, value in found.items() if value is None and name.startswith("eval_loss"))
+    return {**found, **dict.fromkeys(losses, nan)}
+
+
 def _metrics_of(line: bytes, where: str) -> dict[str, Any]:
     try:
-        found = orjson.loads(line)
-        # JSON has no NaN: the loss of an evaluation, or a part of it, is null then.
-        losses = {name for name, value in found.items() if value is None and name.startswith("eval_loss")}
-        found |= dict.fromkeys(losses, nan)
+        found = _with_nan(orjson.loads(line))
         for names in (_STEP, _EVALUATION):
             if all(type(found.get(name)) in (int, float) for name in names):
                 metrics: dict[str, Any] = found

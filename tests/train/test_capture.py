@@ -150,7 +150,9 @@ def test_a_gpu_that_is_not_there_is_an_error(place, shards, tmp_path, monkeypatc
     """It is refused before there is a directory."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     options = CaptureOptions(device="cuda", precision=precision)
-    with pytest.raises(UsageError, match="--device cuda: torch finds no GPU; leave the option out"):
+    with pytest.raises(
+        UsageError, match="--device cuda: torch finds no GPU on this machine; leave the option out"
+    ):
         capture(shards / "plain", tmp_path / "out", str(place / "teacher"), options=options)
     assert not (tmp_path / "out").exists()
 

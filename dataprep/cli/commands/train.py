@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,11 +128,7 @@ def _distribution(counts: dict[str, int]) -> str:
 
 
 def _lines(done: Trained) -> Iterator[str]:
-    # JSON has no NaN: an evaluation's loss that was NaN is null in the results of an earlier run.
-    results: dict[str, Any] = {
-        name: nan if value is None and name.startswith("eval_loss") else value
-        for name, value in done.results.items()
-    }
+    results = done.results
     rate = results["tokens"] / results["seconds"] if results["seconds"] else 0
     yield (
         f"train: {results['steps']:,} steps, {results['tokens']:,} tokens in {results['seconds']:,.0f} s "

@@ -116,7 +116,7 @@ class LogitsWriter:
                 # A record has no code for it: `encode` would fail, or write another number.
                 if np.isnan(top.logprobs).any() or np.isnan(top.tails).any():
                     found = f"document {number}: found NaN among the teacher's log-probabilities"
-                    advice = "give another teacher, or --precision float32"
+                    advice = "give another teacher; a --teacher-model can also take --precision float32"
                     raise InputError(self.folder, f"{found}; expected numbers: {advice}")
                 record = encode(top)
                 # One call: a killed process leaves a whole frame, or one that is seen to be torn.

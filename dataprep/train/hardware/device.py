@@ -41,7 +41,9 @@ def check_gpu(device: str) -> None:
     """Raise ``UsageError`` if a value of ``--device`` asks for a GPU and there is none."""
     # torch itself raises an AssertionError, about how it was compiled.
     if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no GPU; leave the option out to use the CPU")
+        raise UsageError(
+            "--device cuda: torch finds no GPU on this machine; leave the option out to use the CPU"
+        )
 
 
 def number_format(precision: str, device: torch.device) -> str:

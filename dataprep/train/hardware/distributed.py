@@ -14,6 +14,7 @@ import torch
 from torch import distributed, nn
 
 from dataprep.core.errors import DataprepError, TrainingError, UsageError
+from dataprep.train.hardware.device import check_gpu
 
 Value = TypeVar("Value")
 # While the first process tokenizes, or writes a checkpoint to a slow disk, the others wait. The backends' own
@@ -104,9 +105,7 @@ def _is_lost(error: RuntimeError) -> bool:
 
 
 def _device(wanted: str, local: int) -> torch.device:
-    if wanted == "cuda" and not torch.cuda.is_available():
-        found = "torch finds no GPU on this machine"
-        raise UsageError(f"--device cuda: {found}; leave the option out to use the CPU")
+    check_gpu(wanted)
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     if local >= torch.cuda.device_count():
