@@ -111,6 +111,8 @@ def _read(
                 continue
             rows.append(row)
         # Here, and not in a fold's run, which would name a file of `rows/` and has no file for rejects.
+        if not rows:
+            raise InputError(", ".join(data), "no row is left to train on")
         classes = Classes(tuple(known)) if known else _classes_of(rows)
         rows = [row for row in rows if _fits(row, classes, bad, ledger)]
     ledger.rows_out = len(rows)
@@ -122,8 +124,6 @@ def _classes_of(rows: Sequence[JudgedRow]) -> Classes:
     try:
         return classes_of((row.gold, row.teacher) for row in rows)
     except RowError as error:
-        if not rows:
-            raise
         raise InputError(str(rows[0].where.path), str(error)) from None
 
 

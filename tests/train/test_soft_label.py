@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -233,8 +234,20 @@ def test_no_row_is_left(tmp_path):
     """If all of them are set aside, the run ends before it makes a vocabulary."""
     path = write_jsonl(tmp_path / "rows.jsonl", [{"text": 5, "label": "a"}, {"text": 6, "label": "b"}])
     options = TrainOptions(classes=("a", "b"), fields=("text",), save_every=0)
-    with pytest.raises(InputError, match="no row is left to train on"):
-        train(path, (), tmp_path / "run", options=options, rejects=tmp_path / "bad.jsonl")
+    for chosen in (options, replace(options, cross_fit=2)):
+        with pytest.raises(InputError, match="no row is left to train on"):
+            train(path, (), tmp_path / "run", options=chosen, rejects=tmp_path / "bad.jsonl")
+
+
+@pytest.mark.filterwarnings("error")
+def test_rows_whose_labels_are_no_classes(tmp_path):
+    """They end the run with what they say, and not with a warning about divisions by 0."""
+    words = [" ".join(f"{a}{b}{n % 7}" for a in "abcdefghij" for b in "klmnopqrst") for n in range(40)]
+    rows = [{"text": f"{text} {n}", "label": "x"} for n, text in enumerate(words)]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    many = tuple(f"class {n}" for n in range(200))
+    with pytest.raises(InputError, match="unknown class: found 'x'"):
+        train(path, (), tmp_path / "run", options=TrainOptions(classes=many, save_every=0))
 
 
 def test_scores_are_logits_and_probabilities_are_made_to_add_up():
@@ -356,7 +369,7 @@ def test_the_chosen_n_grams_are_those_with_the_largest_chi_squared():
     rows = [(" ".join(draw.choices(words[n % 3 * 9 :][:40], k=6)),) for n in range(60)]
     targets = np.eye(3)[[n % 3 for n in range(60)]]
     grams, _ = ngrams.Grams.learn(rows, 40, targets)
-    every, idf = ngrams.Grams.learn(rows, 10_000)
+    every, idf = ngrams.Grams.learn(rows, 10_000, targets)
     names = [name for name, value in zip(every.names[0], idf, strict=True) if value < math.log(61 / 2) + 1]
     # The counts of rows with and without an n-gram are two columns, whose statistics add up.
     own = [{gram for word in row[0].split() for gram in ngrams.grams_of(word)} for row in rows]

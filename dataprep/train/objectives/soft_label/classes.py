@@ -162,14 +162,12 @@ def classes_of(judged: Iterable[tuple[Gold, Teacher | None]]) -> Classes:
         elif teacher is not None:
             lengths.add(len(teacher.values))
     # Not a huge range: one score of 1,000,000 would make a million classes.
-    if scores and max(scores) - min(scores) >= MOST_CLASSES:
-        raise RowError(
-            "scores too far apart",
-            f"found {min(scores):,} to {max(scores):,}; expected fewer than {MOST_CLASSES:,} whole numbers; "
-            "--classes names the classes",
-        )
     if scores:
-        names.update(map(str, range(min(scores), max(scores) + 1)))
+        lowest, highest = min(scores), max(scores)
+        if highest - lowest >= MOST_CLASSES:
+            found = f"found {lowest:,} to {highest:,}; expected fewer than {MOST_CLASSES:,} whole numbers"
+            raise RowError("scores too far apart", f"{found}; --classes names the classes")
+        names.update(map(str, range(lowest, highest + 1)))
     _check_alike(names)
     # A list of probabilities names no classes, so its indices do.
     indices = set(map(str, range(min(lengths, default=0))))

@@ -91,15 +91,14 @@ class Grams:
 
     @classmethod
     def learn(
-        cls, rows: Sequence[Sequence[str]], most: int, targets: NDArray[np.float64] | None = None
+        cls, rows: Sequence[Sequence[str]], most: int, targets: NDArray[np.float64]
     ) -> tuple[Grams, list[float]]:
-        """Return at most `most` n-grams, and their IDF.
+        """Return the n-grams whose presence depends most on the class (χ²), and their IDF.
 
         Args:
             rows: the texts of each row.
-            most: how many to choose.
-            targets: probabilities of the classes, shape `(rows, classes)`. The n-grams whose presence
-                depends on the class most (χ²) are chosen; without them, those that are in most rows.
+            most: how many to choose at most.
+            targets: probabilities of the classes, shape `(rows, classes)`; all 0 for a row without any.
         """
         counts: Counter[Key] = Counter()
         for row in rows:
@@ -107,7 +106,7 @@ class Grams:
         chosen = sorted(counts, key=lambda key: (-counts[key], key))
         # One that a single row has says only what that row's class is.
         candidates = [key for key in chosen[: most * _CANDIDATES] if counts[key] > 1]
-        if targets is not None and len(candidates) > most:
+        if len(candidates) > most:
             statistic = _chi_squared(rows, candidates, targets)
             best = np.argsort(-statistic, kind="stable")[:most]
             chosen = [candidates[number] for number in np.sort(best)]
@@ -144,8 +143,8 @@ def _chi_squared(
     totals = targets.sum(0)
     statistic = np.zeros(len(keys))
     for observed in (present, totals - present):
-        expected = observed.sum(1, keepdims=True) * totals / totals.sum()
-        # A class without rows, and an n-gram of all rows, have 0 of 0.
+        expected = observed.sum(1, keepdims=True) * totals / max(totals.sum(), 1)
+        # A class without rows, an n-gram of all rows, and rows without classes have 0 of 0.
         statistic += ((observed - expected) ** 2 / np.maximum(expected, 1e-12)).sum(1)
     return statistic
 
