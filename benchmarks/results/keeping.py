@@ -61,7 +61,7 @@ class Bench:
         path = self.folder / "figures" / f"{name}.json"
         if path.is_file():
             known: Figures = orjson.loads(path.read_bytes())
-            if known.get("key", key) == key:
+            if known.get("key") == key:
                 return known
         if not self.measures:
             raise NotMeasured(name)

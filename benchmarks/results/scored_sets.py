@@ -80,7 +80,7 @@ def _thirds(rating: float) -> str:
 
 
 def rows_of(name: str, data: Path, archive: Path | None) -> list[Row]:
-    """Return every second row of a set. The defaults of `dataprep train` were chosen on the others."""
+    """Return every second row of a set; docs/soft-labels.md says what was chosen on the others."""
     return _all_rows(name, data, archive)[::2]
 
 

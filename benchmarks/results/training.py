@@ -89,8 +89,7 @@ def stored(bench: Bench) -> str:
 
 
 _TAIL = (
-    "At the temperature of 2, the default, the 49,088 tokens outside the 64 hold much of the teacher's\n"
-    "mass. "
+    "At the default temperature of 2, the 49,088 tokens outside the 64 hold much of the teacher's mass.\n"
     "The stored run has them as one token, so the two runs with a teacher minimise different losses."
 )
 
