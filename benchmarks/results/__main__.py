@@ -77,7 +77,7 @@ INTRODUCTION = """# Results on real models
 `make results` runs these experiments and writes this page; a run that was stopped continues. `data` and
 `models` in the commands stand for the folders that `DATAPREP_REAL_DATA` and `DATAPREP_REAL_MODELS` name:
 published sets, SmolLM2-135M-Instruct and all-MiniLM-L6-v2. Sections with commands need nothing else, but
-that `path-rows.jsonl` has the first 24 lines of its source. The seeds of the first section's splits are 0 to 3.
+that `path-rows.jsonl` has the first 24 lines of its source. The first section's splits have seeds 0 to 3.
 [Soft labels](soft-labels.md#comparison-on-public-sets) says how they are drawn. Shares have intervals of
 95 % (Wilson's). All results stand as they came out. The code is in `benchmarks/results`;
 [benchmarks](benchmarks.md) has speed and memory.

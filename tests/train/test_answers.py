@@ -168,7 +168,7 @@ def test_two_processes_share_the_rows(tmp_path):
 
 
 def test_rows_are_drawn_by_the_seed(tmp_path, monkeypatch):
-    """As many as asked for, the same at each evaluation and in each run of a seed; the run says of how many."""
+    """As many as asked for, the same at each evaluation and in each run of a seed."""
     data, model = sums(tmp_path / "rows.jsonl"), student(tmp_path / "base")
     told, asked, answer = [], [], Answers._rows
 
@@ -181,9 +181,8 @@ def test_rows_are_drawn_by_the_seed(tmp_path, monkeypatch):
     def drawn(seed):
         asked.clear()
         few = options(model, measure=2, steps=2, eval_every=1, seed=seed)
-        results = train(
-            data, data, tmp_path / f"run-{seed}-{len(told)}", options=few, log=told.append
-        ).results
+        folder = tmp_path / f"run-{seed}-{len(told)}"
+        results = train(data, data, folder, options=few, log=told.append).results
         assert results["metrics"]["measured_rows"] == 2
         assert len(asked) >= 3, "before, after each step"
         assert all(numbers == asked[0] for numbers in asked)
