@@ -288,7 +288,8 @@ def test_nan_is_an_error_that_names_the_document(tmp_path, name):
     """A teacher whose numbers overflow is refused, and the documents before are kept."""
     documents = tops()
     getattr(documents[2][1], name)[1, 0] = np.nan
-    message = r"logits: document 2: found NaN .*: give another teacher; a --teacher-model can also take --precision float32"
+    advice = "give another teacher; a --teacher-model can also take --precision float32"
+    message = rf"logits: document 2: found NaN .*: {advice}"
     with open_writer(tmp_path / "logits", facts()) as writer:
         with pytest.raises(InputError, match=message):
             writer.write(documents)
