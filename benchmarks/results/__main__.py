@@ -1,7 +1,7 @@
 """Run experiments on real models and write ``docs/results.md``: ``python -m benchmarks.results [NAME…]``.
 
 Needs ``DATAPREP_REAL_DATA`` and ``DATAPREP_REAL_MODELS``. Figures are kept in ``.results/figures``: a run
-that was stopped measures only what is missing there.
+that was stopped measures only what is missing there. Two experiments run at a time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +29,8 @@ EXPERIMENTS = {
     "stored": ("Stored distributions of a teacher", stored),
     "path": ("From a teacher's answers to a student", path),
 }
+# Small models gain little from further threads.
+AT_ONCE = 2
 PACKAGES = ("torch", "transformers", "peft", "torchao", "scikit-learn", "numpy")
 
 
@@ -44,7 +49,9 @@ def main() -> None:
     arguments = parser.parse_args()
     data, models = (_folder(f"DATAPREP_REAL_{name}") for name in ("DATA", "MODELS"))
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    sections = []
+    if not arguments.names and not arguments.measured:
+        _measure_all(sys.argv[1:])
+    sections, seconds = [], 0.0
     for name in arguments.names or EXPERIMENTS:
         title, experiment = EXPERIMENTS[name]
         archive = arguments.archive.absolute() if arguments.archive.is_file() else None
@@ -54,6 +61,7 @@ def main() -> None:
             text = experiment(bench)
         except NotMeasured as missing:
             text = f"Not measured yet: {missing}."
+        seconds += bench.seconds
         commands = "\n".join(bench.commands)
         shown = f"\n\n```bash\n{commands}\n```" if commands else ""
         sections.append(f"## {title}\n\n{text}{shown}\n")
@@ -61,8 +69,22 @@ def main() -> None:
         print("\n".join(sections))
         return
     used = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    head = f"Python {platform.python_version()}, {used}; {os.cpu_count()} processors."
+    head = f"Python {platform.python_version()}, {used}; {os.cpu_count()} processors. "
+    head += f"In sum, the measurements took {seconds / 60:.0f} minutes; {AT_ONCE} run at a time."
     arguments.page.write_text("\n".join([INTRODUCTION, head + "\n", *sections]), encoding="utf-8")
+
+
+def _measure_all(options: Sequence[str]) -> None:
+    """Measure each experiment in a process of its own, with its share of the processors."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // AT_ONCE))}
+
+    def measure(name: str) -> int:
+        command = [sys.executable, "-m", "benchmarks.results", name, *options]
+        return subprocess.run(command, env=environment, check=False).returncode
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        if any(list(pool.map(measure, EXPERIMENTS))):
+            sys.exit("an experiment failed; the figures of the others are kept")
 
 
 def _folder(variable: str) -> Path:

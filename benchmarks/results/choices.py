@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from benchmarks.results.keeping import Bench, Figures, NotMeasured, share, table
+from benchmarks.results.keeping import Bench, Figures, NotMeasured, likelihoods
 
 ROWS = 1500
 # One epoch, in batches of 16 rows; the rates are those of the first trial.
@@ -34,12 +34,8 @@ def choices(bench: Bench) -> str:
         with suppress(NotMeasured):
             bench.run(f"choices/train-{name}", "train", train.name, "--model", model, *words)
             found[f"after, {name}"] = bench.run(f"choices/after-{name}", *measure, run, dev.name)
-    rows = []
-    for name, summary in found.items():
-        result = summary["results"][0]
-        rows.append([name, *(share(figure) for figure in result["figures"].values())])
-    header = ["SmolLM2-135M-Instruct", *found["before"]["results"][0]["figures"]]
-    return "\n\n".join([table(header, rows), *(_compared(name, found) for name in RUNS)])
+    compared = (_compared(name, found) for name in RUNS)
+    return "\n\n".join([likelihoods("SmolLM2-135M-Instruct", found), *compared])
 
 
 def _figures(summary: Figures) -> Figures:

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Bench:
         archive: rated sentences, which `scored_sets` describes; without it, these are left out.
         measures: whether missing figures are measured.
         commands: what a user types for the present experiment.
+        seconds: how long its figures took to measure.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Bench:
     archive: Path | None = None
     measures: bool = True
     commands: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
     def run(self, name: str, *words: str | Path | float) -> Figures:
         """Return the summary of a command by name; run it if no earlier run has, or with other words."""
@@ -62,6 +64,7 @@ class Bench:
         if path.is_file():
             known: Figures = orjson.loads(path.read_bytes())
             if known.get("key") == key:
+                self.seconds += known["wall_seconds"]
                 return known
         if not self.measures:
             raise NotMeasured(name)
@@ -73,6 +76,7 @@ class Bench:
         unfinished = path.with_suffix(".partial")
         unfinished.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
         unfinished.replace(path)
+        self.seconds += found["wall_seconds"]
         return found
 
     def command(self, *words: str | Path | float) -> Callable[[], Figures]:
@@ -109,3 +113,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def share(figure: Figures) -> str:
     """Return a share with its interval, in per cent."""
     return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"
+
+
+def likelihoods(model: str, found: Mapping[str, Figures]) -> str:
+    """Return a table of what `evaluate --by likelihood` measured, a row for each summary."""
+    figures = {name: summary["results"][0]["figures"] for name, summary in found.items()}
+    header = [model, *next(iter(figures.values()))]
+    return table(header, [[name, *map(share, each.values())] for name, each in figures.items()])

@@ -5,6 +5,8 @@ Each split of a set is a seed; `scored_sets` says where the sets come from.
 - with all labels: the most frequent class, TF-IDF of character n-grams with logistic regression, the student
 - with a quarter of the labels: the same; the teacher; the student that learns from the teacher's
   probabilities for the other three quarters
+- on `mohler`, where a quarter teaches the teacher too little: a teacher that has learned all labels, and the
+  student that has a quarter of them and this teacher's probabilities for the rest
 
 Every student, and the teacher, keeps its best step on validation rows, which also choose the regression's C.
 """
@@ -167,17 +169,26 @@ def teacher_of(task: Task, rows: Sequence[Row], name: str) -> Path:
     return place
 
 
-def distilled(task: Task) -> Figures:
-    """Return the metrics of the student that has a quarter of the labels and the teacher's for the rest."""
-    few, rest = task.training[: task.quarter], task.training[task.quarter :]
-    unlabelled = without(rest, "label", "score")
-    soft = without(task.predict(teacher_of(task, few, "teacher-of-few"), unlabelled), "prediction")
-    return task.measure(task.train("distilled", [*few, *soft]))
+def distilled(task: Task, teacher: Path) -> Figures:
+    """Return the metrics of the student that has a quarter of the labels and a teacher's for the rest."""
+    unlabelled = without(task.training[task.quarter :], "label", "score")
+    soft = without(task.predict(teacher, unlabelled), "prediction")
+    return task.measure(task.train(f"distilled-{teacher.name}", [*few(task), *soft]))
 
 
 def few(task: Task) -> list[Row]:
     """Return the rows that have a label where only a quarter has one."""
     return task.training[: task.quarter]
+
+
+def teacher_of_few(task: Task) -> Path:
+    """Return the teacher that has learned a quarter of the labels."""
+    return teacher_of(task, few(task), "teacher-of-few")
+
+
+def teacher_of_all(task: Task) -> Path:
+    """Return the teacher that has learned all labels."""
+    return teacher_of(task, task.training, "teacher-of-all")
 
 
 CONTENDERS: dict[str, Callable[[Task], Figures]] = {
@@ -187,8 +198,12 @@ CONTENDERS: dict[str, Callable[[Task], Figures]] = {
     "student": lambda task: task.measure(task.train("student", task.training)),
     "a quarter: TF-IDF + LR, same size": lambda task: same_size(task, few(task)),
     "a quarter: student": lambda task: task.measure(task.train("few", few(task))),
-    "a quarter: teacher": lambda task: task.measure(teacher_of(task, few(task), "teacher-of-few")),
-    "a quarter: student, soft labels for the rest": distilled,
+    "a quarter: teacher": lambda task: task.measure(teacher_of_few(task)),
+    "a quarter: student, soft labels for the rest": lambda task: distilled(task, teacher_of_few(task)),
+}
+WITH_ALL_LABELS: dict[str, Callable[[Task], Figures]] = {
+    "teacher": lambda task: task.measure(teacher_of_all(task)),
+    "a quarter: student, soft labels of that teacher": lambda task: distilled(task, teacher_of_all(task)),
 }
 
 
@@ -204,7 +219,8 @@ def scores(bench: Bench) -> str:
             folder = bench.folder / "scores" / f"{name}-{seed}"
             folder.mkdir(parents=True, exist_ok=True)
             task = Task(name, *split(rows_of(name, bench.data, bench.archive), seed), folder, str(teacher))
-            for contender, measure in CONTENDERS.items():
+            contenders = CONTENDERS | (WITH_ALL_LABELS if name == "mohler" else {})
+            for contender, measure in contenders.items():
                 kept = f"scores/{name}/{seed}/{contender.replace(' ', '-')}"
                 with suppress(NotMeasured):
                     figures = bench.once(kept, partial(measure, task), key=str(task.teacher_options))

@@ -7,17 +7,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from benchmarks.results.keeping import Bench, Figures, table
+from benchmarks.results.keeping import Bench, Figures, NotMeasured, likelihoods, table
 
 Words = list[str | Path]
 
-STATUSES = "ok,answer_mismatch,contradiction,no_answer,runaway,truncated,unjudged"
-SEEDS = ("1", "2", "3")
+# Shares of arc's rows that are used: all of them would take a day.
+ARC_PARTS = {"train": 0.12, "test": 0.35}
+SEEDS = ("1", "2")
 _PORT, _START_SECONDS = 8517, 300
 
 
@@ -95,25 +96,27 @@ _TAIL = (
 
 
 def rationales(bench: Bench) -> str:
-    """Train a small T5 on arc, with the answers alone, and with two teachers' rationales."""
-    arc = bench.data / "tinyllm" / "arc"
-    for split in ("train", "test"):
+    """Train SmolLM2 on arc, with the answers alone, and with two teachers' rationales."""
+    arc, model = bench.data / "tinyllm" / "arc", _smollm(bench)
+    for split, part in ARC_PARTS.items():
         files = sorted((arc / "llm").glob(f"{split}_CoT_*.json"))
         words: Words = ["parse-rationales", *files, "--gold", arc / f"arc_{split}.json"]
         bench.run(f"rationales/{split}", *words, "-o", f"arc-{split}.jsonl")
+        words = ["split", f"arc-{split}.jsonl", "--parts", f"used={part},rest={1 - part:g}"]
+        bench.run(f"rationales/{split}-part", *words, "-o", f"arc-{split}-{{part}}.jsonl")
+    measure: Words = ["evaluate", "--by", "likelihood", "--batch-size", "16"]
     runs: dict[str, Words] = {"answers alone": ["--alpha", "0", "--beta", "0"], "answers and rationales": []}
-    rows = []
+    found = {"before": bench.run("rationales/before", *measure, model, "arc-test-used.jsonl")}
     for name, options in runs.items():
-        shares = []
         for seed in SEEDS:
             run = f"arc-{name.split()[-1]}-{seed}"
-            words = ["train", "arc-train.jsonl", "--eval", "arc-test.jsonl", "--model", "t5-tiny", *options]
-            words += ["--epochs", "10", "--batch-size", "16", "--keep-status", STATUSES]
-            words += ["--keep-best", "answer_exact_match", "--seed", seed, "-o", run, "--resume"]
-            found = bench.run(f"rationales/{run}", *words)
-            shares.append(float(found["metrics"]["answer_exact_match"]))
-        rows.append([name, *(f"{share:.1%}" for share in shares), f"{sum(shares) / len(shares):.1%}"])
-    return table(["exact answers", *(f"seed {seed}" for seed in SEEDS), "mean"], rows)
+            words = ["train", "arc-train-used.jsonl", "--model", model, *options, "--keep-status", "all"]
+            words += ["--epochs", "1", "--batch-size", "8", "--learning-rate", "5e-5", "--seed", seed]
+            with suppress(NotMeasured):
+                bench.run(f"rationales/train-{run}", *words, "-o", run, "--resume")
+                after = bench.run(f"rationales/{run}", *measure, run, "arc-test-used.jsonl")
+                found[f"{name}, seed {seed}"] = after
+    return likelihoods("SmolLM2-135M-Instruct", found)
 
 
 def path(bench: Bench) -> str:
