@@ -43,6 +43,8 @@ WEIGHTS = 30_000
 # Of the teacher, which is fine-tuned on few rows: with many classes, each has a handful.
 EPOCHS = {"movies": 8.0, "products": 8.0, "mohler": 8.0, "topics": 20.0}
 TEACHER_RATE = 1e-4
+# Of the one that has learned all labels.
+ALL_OPTIONS = {"epochs": 5.0, "learning_rate": TEACHER_RATE}
 METRICS = ("accuracy", "macro_f1", KAPPA)
 Figures = dict[str, float]
 
@@ -158,13 +160,13 @@ def same_size(task: Task, rows: Sequence[Row]) -> Figures:
     return regression(task, rows, (WEIGHTS - classes) // (classes + 1))
 
 
-def teacher_of(task: Task, rows: Sequence[Row], name: str) -> Path:
+def teacher_of(task: Task, rows: Sequence[Row], name: str, chosen: dict[str, Any]) -> Path:
     """Return the directory of the fine-tuned teacher, which is trained once."""
     place, options = task.folder / name, task.folder / f"{name}.options"
     # Kept beside the directory: with other options, it is another teacher.
-    wanted = str(task.teacher_options)
+    wanted = str(chosen)
     if not (place / "results.json").is_file() or not options.is_file() or options.read_text() != wanted:
-        task.train(name, rows, model=task.teacher, **task.teacher_options)
+        task.train(name, rows, model=task.teacher, **chosen)
         options.write_text(wanted)
     return place
 
@@ -183,12 +185,12 @@ def few(task: Task) -> list[Row]:
 
 def teacher_of_few(task: Task) -> Path:
     """Return the teacher that has learned a quarter of the labels."""
-    return teacher_of(task, few(task), "teacher-of-few")
+    return teacher_of(task, few(task), "teacher-of-few", task.teacher_options)
 
 
 def teacher_of_all(task: Task) -> Path:
     """Return the teacher that has learned all labels."""
-    return teacher_of(task, task.training, "teacher-of-all")
+    return teacher_of(task, task.training, "teacher-of-all", ALL_OPTIONS)
 
 
 CONTENDERS: dict[str, Callable[[Task], Figures]] = {
@@ -222,8 +224,9 @@ def scores(bench: Bench) -> str:
             contenders = CONTENDERS | (WITH_ALL_LABELS if name == "mohler" else {})
             for contender, measure in contenders.items():
                 kept = f"scores/{name}/{seed}/{contender.replace(' ', '-')}"
+                key = str(ALL_OPTIONS if contender in WITH_ALL_LABELS else task.teacher_options)
                 with suppress(NotMeasured):
-                    figures = bench.once(kept, partial(measure, task), key=str(task.teacher_options))
+                    figures = bench.once(kept, partial(measure, task), key=key)
                     found.setdefault(contender, []).append(figures)
         if found:
             sections.append(_table(name, found))
