@@ -75,7 +75,7 @@ def transformers_llama3(template):
     from transformers import PreTrainedTokenizerFast
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
-    from tests.toy_tokenizer import LLAMA3 as MODEL
+    from tests.real import LLAMA3 as MODEL
 
     special_tokens = llama3().special_tokens
     names = [AddedToken(name, normalized=False, special=True) for name in special_tokens]

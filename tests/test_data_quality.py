@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from dataprep.cli.app import app
+from tests.real import DATA
 from tests.test_docs import ROOT, blocks
-from tests.test_real_data import DATA
 
 PAGE = ROOT / "docs" / "data-quality.md"
 ROWS = re.findall(

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typer.main import get_command
 from dataprep.cli.app import app
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.tokenizers.loading import load_tokenizer
+from tests.real import DATA, needs_data
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -171,14 +171,12 @@ def test_the_makefile_targets_in_contributing_exist():
         assert re.search(rf"^{name}:", makefile, flags=re.MULTILINE), name
 
 
+@needs_data
 @pytest.mark.medium
 def test_nothing_of_a_published_set_is_in_the_samples():
     """No sample row is copied: not one line or question is also in the published files."""
-    data = ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")
-    if not data.is_dir():
-        pytest.skip(f"no published data in {data}")
-    published = b"".join(path.read_bytes() for path in (data / "gsm8k").glob("*.jsonl"))
-    published += (data / "mbpp" / "mbpp.jsonl").read_bytes() + (data / "squad" / "dev-v2.0.json").read_bytes()
+    published = b"".join(path.read_bytes() for path in (DATA / "gsm8k").glob("*.jsonl"))
+    published += (DATA / "mbpp" / "mbpp.jsonl").read_bytes() + (DATA / "squad" / "dev-v2.0.json").read_bytes()
     for path in (ROOT / "raw").rglob("*.json*"):
         for text in re.findall(r'"(?:question|text|context)": ?"([^"\\]{25,})', path.read_text("utf-8")):
             assert text.encode() not in published, text

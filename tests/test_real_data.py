@@ -1,12 +1,10 @@
 """The published sets, where they lie on this machine: the promised figures, row by row."""
 
 import json
-import os
 import random
 import re
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -17,14 +15,9 @@ from dataprep.datasets.convert import Plan, convert_files
 from dataprep.datasets.merge import merge_files
 from dataprep.teacher.prompts import prompt_file
 from tests.helpers import read_jsonl
+from tests.real import DATA, needs_data
 
-ROOT = Path(__file__).parent.parent
-DATA = (ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")).resolve()
-
-pytestmark = pytest.mark.skipif(
-    not (DATA / "gsm8k").is_dir(),
-    reason=f"no published sets in {DATA}; set DATAPREP_REAL_DATA to their folder",
-)
+pytestmark = needs_data
 
 # Output, dataset, input, what the plan adds to the dataset, rows in, rows out.
 CONVERSIONS = [

@@ -1,17 +1,12 @@
 """Tokenizers for tests: one of bytes that is always there, and Llama 3's where its rank file lies."""
 
 import functools
-import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from dataprep.core.errors import RowError, TokenizerError
 from dataprep.tokens.tokenizers.base import Tokenizer
-
-ROOT = Path(__file__).parent.parent
-DATA = (ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")).resolve()
-LLAMA3 = DATA / "tokenizers" / "llama3.model"
+from tests.real import LLAMA3
 
 NAMES = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 OTHERS = ("<|im_start|>", "<|im_end|>", "<s>", "</s>")

@@ -5,7 +5,6 @@ import math
 import os
 import sys
 from itertools import product
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -35,10 +34,8 @@ from dataprep.teacher.prompts import prompt_file
 from tests import strategies as some
 from tests.helpers import read_jsonl, run_here
 from tests.journal_lines import journal, line
+from tests.real import DATA, needs_data
 from tests.tables import table
-
-ROOT = Path(__file__).parents[2]
-DATA = (ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")).resolve()
 
 CHOICES = ("iron", "tin", "wool")
 
@@ -1030,13 +1027,8 @@ def test_a_wrong_command_line_exits_with_2(run, tmp_path, arguments, says):
 
 # The published sets
 
-published = pytest.mark.skipif(
-    not (DATA / "commonsense_qa").is_dir(),
-    reason=f"no published sets in {DATA}; set DATAPREP_REAL_DATA to their folder",
-)
 
-
-@published
+@needs_data
 def test_commonsense_qa_from_requests_to_training_rows(tmp_path):
     """Every request of the published set is collected under its id, right answers and wrong ones apart."""
     source = DATA / "commonsense_qa/dev_rand_split.jsonl"
@@ -1063,7 +1055,7 @@ def test_commonsense_qa_from_requests_to_training_rows(tmp_path):
     assert all(set(row) == {"Question", "Answer"} and row["Question"] in asked for row in rows)
 
 
-@published
+@needs_data
 def test_published_solutions_are_right_answers(tmp_path):
     """Each GSM8K solution, given as a reply, is ok; the same with another final number never is."""
     source = DATA / "gsm8k/test.jsonl"
@@ -1081,7 +1073,7 @@ def test_published_solutions_are_right_answers(tmp_path):
         assert report.statuses == {"t": {"answer_mismatch" if wrong else "ok": 1319}}
 
 
-@published
+@needs_data
 def test_published_rationales_are_judged_alike_as_answers(tmp_path):
     """A published rationale given as a reply has the status that it has in its file, but never truncated."""
     folder = DATA / "tinyllm/arc"

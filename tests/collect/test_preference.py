@@ -1,7 +1,6 @@
 """Pairs of a better and a worse answer: which ones, in which order, and why some requests have none."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from dataprep.core.errors import InputError, UsageError
 from dataprep.core.records import Example
 from tests.helpers import read_jsonl
 from tests.journal_lines import journal, line
+from tests.real import SMOLLM2, needs_smollm2
 from tests.tables import table
 from tests.teacher_server import Reply, TeacherServer, completion
 
@@ -391,14 +391,12 @@ def test_the_command_makes_pairs(run, tmp_path):
     assert said(map(json.loads, done.out.splitlines())) == [("B", "C")]
 
 
+@pytest.mark.models
+@needs_smollm2
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_pairs_of_a_small_real_model_train_it(run, tmp_path):
     """From its own samples, with tools in its prompt: TRL's DPOTrainer takes the pairs as they are."""
-    models = Path(__file__).parents[2] / os.environ.get("DATAPREP_REAL_MODELS", "../models")
-    model = models.resolve() / "smollm2-135m-instruct"
-    if not (model / "config.json").is_file():
-        pytest.skip("DATAPREP_REAL_MODELS names no folder with smollm2-135m-instruct")
     asked = [
         {"id": f"r{n}", "messages": [{"role": "user", "content": f"Say {word} in another language."}]}
         for n, word in enumerate(["hello", "thanks", "water", "night"])
@@ -407,7 +405,7 @@ def test_pairs_of_a_small_real_model_train_it(run, tmp_path):
     tools = [{"type": "function", "function": {"name": "add"}}]
     (tmp_path / "tools.json").write_text(json.dumps(tools), encoding="utf-8")
     settings = ("--n", "3", "--temperature", "1", "--param", "seed=1", "--max-tokens", "12")
-    local = ("--engine", "transformers", "--model", model, "--tools", "tools.json")
+    local = ("--engine", "transformers", "--model", SMOLLM2, "--tools", "tools.json")
     for count in (4, 0):
         done = run("generate", "requests.jsonl", "-o", "r.jsonl", *local, *settings, "--json")
         assert json.loads(done.err)["sent"] == count
@@ -437,5 +435,6 @@ def test_pairs_of_a_small_real_model_train_it(run, tmp_path):
     config = DPOConfig(
         str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=1, report_to=[], use_cpu=True
     )
-    trainer = DPOTrainer(str(model), AutoModelForCausalLM.from_pretrained(model), config, train_dataset=rows)
+    model = AutoModelForCausalLM.from_pretrained(SMOLLM2)
+    trainer = DPOTrainer(str(SMOLLM2), model, config, train_dataset=rows)
     assert trainer.train().training_loss > 0

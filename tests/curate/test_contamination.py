@@ -15,7 +15,7 @@ from dataprep.curate.contamination.matching import longest_common
 from dataprep.curate.contamination.wording import question_digest, question_in
 from tests.curate.contamination_texts import WAYS, changed, changed_otherwise, inside, invented, planted
 from tests.helpers import chat, read_jsonl, write_jsonl
-from tests.test_real_data import DATA
+from tests.real import DATA
 
 PASSAGE = " ".join(f"word{n}" for n in range(60))
 

@@ -8,7 +8,7 @@ from dataprep import EvaluateSettings, Plan, convert_files, decontaminate_files,
 from dataprep.core.errors import InputError
 from dataprep.evaluate.metrics.scores import wilson
 from tests.helpers import read_jsonl, write_jsonl
-from tests.test_real_data import ROOT
+from tests.real import ROOT
 
 SETS = {
     "gsm8k": "gsm8k/test.jsonl",

@@ -1,9 +1,7 @@
 """`dataprep evaluate` on the published sets: their own answers score all there is to score."""
 
 import json
-import os
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,14 +9,9 @@ from dataprep.datasets.convert import Plan, convert_files
 from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.metrics.scores import EXACT, F1
 from dataprep.evaluate.settings import Settings
+from tests.real import DATA, needs_data
 
-ROOT = Path(__file__).parents[2]
-DATA = (ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")).resolve()
-
-pytestmark = pytest.mark.skipif(
-    not (DATA / "gsm8k").is_dir(),
-    reason=f"no published sets in {DATA}; set DATAPREP_REAL_DATA to their folder",
-)
+pytestmark = needs_data
 
 
 def golds_as_predictions(path, given):

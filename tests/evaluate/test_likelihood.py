@@ -1,8 +1,6 @@
 """`dataprep evaluate --by likelihood`, against plain transformers with one forward pass for each choice."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
@@ -40,6 +38,7 @@ from dataprep.models.likelihood import Candidates, Likelihoods
 from dataprep.models.loading import GenerationError, Model, load
 from tests import tiny_model
 from tests.helpers import read_jsonl, write_jsonl
+from tests.real import DATA, SMOLLM2, needs_data, needs_smollm2
 
 LIKELIHOOD = Settings(by="likelihood")
 QUESTIONS = [
@@ -48,8 +47,6 @@ QUESTIONS = [
     ("Which flies? " * 3, ["owl", "cow"], "a"),
     ("Which is hot?", ["snow", "雪の中の火"], "b"),
 ]
-SMOL = Path(os.environ.get("DATAPREP_REAL_MODELS", "../models")) / "smollm2-135m-instruct"
-COMMONSENSE = Path(os.environ.get("DATAPREP_REAL_DATA", "../shared/data")) / "commonsense_qa"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -148,20 +145,19 @@ def test_figures_are_those_of_one_pass_for_each_choice(folder, tmp_path, batch_s
 
 @pytest.mark.models
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (SMOL.is_dir() and COMMONSENSE.is_dir()), reason="DATAPREP_REAL_MODELS or DATAPREP_REAL_DATA lacks it"
-)
+@needs_data
+@needs_smollm2
 def test_figures_of_a_real_model(tmp_path, run):
     """The same with SmolLM2 and rows of CommonsenseQA."""
-    made = run("convert", "commonsense_qa", COMMONSENSE / "dev_rand_split.jsonl", "--answer-style", "text",
-               "--with-id", "-o", "all.jsonl")  # fmt: skip
+    source = DATA / "commonsense_qa" / "dev_rand_split.jsonl"
+    made = run("convert", "commonsense_qa", source, "--answer-style", "text", "--with-id", "-o", "all.jsonl")
     assert made.code == 0, made.err
     path, out = (
         write_jsonl(tmp_path / "rows.jsonl", read_jsonl(tmp_path / "all.jsonl")[:6]),
         tmp_path / "o.jsonl",
     )
-    done = evaluate_file(path, model=SMOL, output=out, settings=LIKELIHOOD)
-    check_figures(path, out, done, one_by_one(SMOL, path))
+    done = evaluate_file(path, model=SMOLLM2, output=out, settings=LIKELIHOOD)
+    check_figures(path, out, done, one_by_one(SMOLLM2, path))
 
 
 SIZES = {"vocab_size": 330, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}

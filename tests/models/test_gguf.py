@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 import sys
 import unicodedata
@@ -22,6 +21,7 @@ from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from tests.helpers import listing
 from tests.llama_cpp import running
+from tests.real import LLAMA3, SMOLLM2, needs_smollm2
 from tests.tokens.test_saved_tokenizers import (
     lines,
     rank_tokenizer,
@@ -29,13 +29,10 @@ from tests.tokens.test_saved_tokenizers import (
     tokenizer_of,
     toy_ranks,
 )
-from tests.toy_tokenizer import LLAMA3, ROOT
 
 gguf = pytest.importorskip("gguf")
 transformers = pytest.importorskip("transformers")
 
-MODELS = (ROOT / os.environ.get("DATAPREP_REAL_MODELS", "../models")).resolve()
-SMOLLM2 = MODELS / "smollm2-135m-instruct"
 SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIZES |= {"num_key_value_heads": 2, "max_position_embeddings": 512, "vocab_size": 400}
 SCALED = {"rope_type": "llama3", "rope_theta": 500.0, "factor": 32.0, "low_freq_factor": 1.0}
@@ -608,20 +605,13 @@ def test_the_command(student, tmp_path, run):
 # --- a published model
 
 
-@pytest.fixture(scope="module")
-def smollm2():
-    """The directory of SmolLM2-135M-Instruct, beside the published GGUF file that it was made of."""
-    if not SMOLLM2.is_dir():
-        pytest.skip(f"{SMOLLM2} is missing")
-    return SMOLLM2
-
-
 @pytest.mark.models
+@needs_smollm2
 @pytest.mark.slow
-def test_the_published_file_of_smollm2(smollm2, tmp_path):
+def test_the_published_file_of_smollm2(tmp_path):
     """Exported again, SmolLM2 has the tensors, the tokens and the sizes of its published file."""
-    dataprep.export_model(smollm2, tmp_path / "a.gguf", weight_type="f32")
-    (published,) = smollm2.glob("*.gguf")
+    dataprep.export_model(SMOLLM2, tmp_path / "a.gguf", weight_type="f32")
+    (published,) = SMOLLM2.glob("*.gguf")
     (keys, tensors), (expected_keys, expected) = read(tmp_path / "a.gguf"), read(published)
     assert tensors.keys() == expected.keys()
     assert all(np.array_equal(tensors[name], weights) for name, weights in expected.items())
@@ -646,12 +636,13 @@ QUESTIONS = [
 
 
 @pytest.mark.models
+@needs_smollm2
 @pytest.mark.slow
-def test_smollm2_answers_as_in_transformers(smollm2, tmp_path):
+def test_smollm2_answers_as_in_transformers(tmp_path):
     """Greedy answers of at most 32 tokens to 20 questions are the same in llama.cpp, token for token."""
-    dataprep.export_model(smollm2, tmp_path / "a.gguf")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(smollm2)
-    model = transformers.AutoModelForCausalLM.from_pretrained(smollm2)
+    dataprep.export_model(SMOLLM2, tmp_path / "a.gguf")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(SMOLLM2)
+    model = transformers.AutoModelForCausalLM.from_pretrained(SMOLLM2)
     with running(tmp_path / "a.gguf") as llama:
         for question in QUESTIONS:
             chat = [{"role": "user", "content": question}]

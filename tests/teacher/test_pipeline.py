@@ -6,14 +6,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import orjson
 import pytest
 
+from tests.real import DATA, needs_data
 from tests.teacher_server import Reply, TeacherServer, completion, error
 
-DEV = Path(os.environ.get("DATAPREP_REAL_DATA", "../shared/data")) / "commonsense_qa" / "dev_rand_split.jsonl"
+DEV = DATA / "commonsense_qa" / "dev_rand_split.jsonl"
 ROWS = 1_221
 
 
@@ -46,7 +46,7 @@ def behave(got, number):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DEV.is_file(), reason="needs the published sets: set DATAPREP_REAL_DATA")
+@needs_data
 def test_commonsense_qa_goes_from_raw_rows_to_training_data(tmp_path):
     """1,221 rows, 10% faults, two SIGKILLs: 1,221 answers, none twice, train_data.jsonl and the page."""
     requests, journal = tmp_path / "requests.jsonl", tmp_path / "responses.jsonl"

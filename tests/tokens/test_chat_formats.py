@@ -12,13 +12,11 @@ from dataprep.tokens.formats.loading import chat_format_of
 from dataprep.tokens.options import Encoded, spans_of, truncate
 from dataprep.tokens.tokenizers.base import decode_after
 from tests import chat_templates as templates
+from tests.real import needs_llama3
 from tests.strategies import filled_texts
 from tests.tokens_fakes import encode, encode_one, reference, segments
-from tests.toy_tokenizer import LLAMA3, NAMES, OTHERS, ToyTokenizer, llama3
+from tests.toy_tokenizer import NAMES, OTHERS, ToyTokenizer, llama3
 
-needs_llama3 = pytest.mark.skipif(
-    not LLAMA3.is_file(), reason=f"no {LLAMA3}; set DATAPREP_REAL_DATA to the folder of the published sets"
-)
 TOY, DUMMY = ToyTokenizer(), ToyTokenizer(dummy=True)
 DATE = "26 Jul 2024"
 

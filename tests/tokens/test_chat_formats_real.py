@@ -10,16 +10,14 @@ from dataprep.tokens.linter import Linter
 from dataprep.tokens.options import spans_of, truncate
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from tests import chat_templates as templates
+from tests.real import DATA, LLAMA3, needs_data, needs_llama3
 from tests.tokens.test_chat_formats import DATE
 from tests.tokens_fakes import encode, encode_one
-from tests.toy_tokenizer import DATA, LLAMA3
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not LLAMA3.is_file() or not (DATA / "gsm8k").is_dir(),
-        reason=f"no published sets and no Llama 3 tokenizer in {DATA}; set DATAPREP_REAL_DATA",
-    ),
+    needs_data,
+    needs_llama3,
 ]
 SETS = {
     "gsm8k train": ("gsm8k", "gsm8k/train.jsonl", 7473),

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import resource
 from pathlib import Path
 
@@ -16,15 +15,15 @@ from dataprep.tokens import pairs
 from dataprep.tokens.pairs import read_pairs, tokenize_pairs
 from tests.engines import engine_on
 from tests.helpers import read_jsonl, write_jsonl
+from tests.real import DATA, ROOT, needs_data
 from tests.tokens.test_tokenize import command  # noqa: F401 - a fixture
 from tests.tokens_fakes import Bytes
 
 torch = pytest.importorskip("torch")
 
-ROOT = Path(__file__).parents[2]
 KEYS = ["input_ids", "attention_mask", "rationale_ids", "rationale_attention_mask", "correct_index"]
 STUDENT, LLEMMA, NEO = Bytes(), Bytes(shift=300), Bytes(shift=70_000)
-REAL = ROOT / os.environ.get("DATAPREP_REAL_DATA", "../shared/data") / "aqua_rat"
+REAL = DATA / "aqua_rat"
 
 
 def example(number=0, **fields):
@@ -275,7 +274,7 @@ def test_the_command(command, tmp_path, capsys, monkeypatch):  # noqa: F811 - th
     assert len(list(read_pairs("all_dev.pt"))) == len(list(read_pairs("preprocessed_data.pt"))) > 5
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no published data")
+@needs_data
 @pytest.mark.parametrize("split", ["dev", "test"])
 def test_the_published_splits(tmp_path, split):
     """AQuA-RAT's dev and test: every row, its options and its answer."""

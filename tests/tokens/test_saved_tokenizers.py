@@ -24,8 +24,9 @@ from dataprep.tokens.tokenizers.tiktoken_ranks import LLAMA3_PATTERN, RankTokeni
 from dataprep.tokens.tokenizers.training import CHAT_TOKENS, train_tokenizer
 from tests import chat_templates as templates
 from tests import strategies as some
+from tests.real import DATA, LLAMA3, needs_data
 from tests.tokens_fakes import encode_one
-from tests.toy_tokenizer import DATA, LLAMA3, NAMES, OTHERS, ToyTokenizer
+from tests.toy_tokenizer import NAMES, OTHERS, ToyTokenizer
 
 sentencepiece = pytest.importorskip("sentencepiece")
 tiktoken = pytest.importorskip("tiktoken")
@@ -474,10 +475,6 @@ def test_what_cannot_be_saved_is_said(tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
-needs_data = pytest.mark.skipif(
-    not LLAMA3.is_file() or not (DATA / "gsm8k").is_dir(),
-    reason=f"no published sets and no Llama 3 tokenizer in {DATA}; set DATAPREP_REAL_DATA",
-)
 SETS = {"gsm8k": "gsm8k/train.jsonl", "mbpp": "mbpp/mbpp.jsonl", "squad": "squad/dev-v2.0.json"}
 
 

@@ -24,7 +24,7 @@ from tests.chat_oracle import (
     save_tokenizer,
 )
 from tests.chat_rows import ROWS, TOOLS, assistant, call, tool_rows, user
-from tests.toy_tokenizer import ROOT
+from tests.real import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,10 @@ from dataprep.tokens.tokenizers.loading import load_tokenizer
 from tests.chat_oracle import KINDS, TEMPLATES, Pair, check_rows, make_pair, transformers
 from tests.chat_rows import ROWS
 from tests.chat_templates import transformers_llama3
-from tests.test_real_data import CHOICE_SETS, DATA
-from tests.toy_tokenizer import LLAMA3
+from tests.real import DATA, LLAMA3, needs_data
+from tests.test_real_data import CHOICE_SETS
 
-pytestmark = pytest.mark.skipif(
-    not (DATA / "gsm8k").is_dir(),
-    reason=f"no published sets in {DATA}; set DATAPREP_REAL_DATA to their folder",
-)
+pytestmark = needs_data
 SETS = [
     ("gsm8k", "gsm8k/train.jsonl", 7473),
     ("gsm8k", "gsm8k/test.jsonl", 1319),

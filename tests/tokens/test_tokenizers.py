@@ -4,12 +4,10 @@ import base64
 import functools
 import hashlib
 import json
-import os
 import pickle
 import random
 import struct
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -37,12 +35,12 @@ from dataprep.tokens.tokenizers.tiktoken_encoders import LONG, LongSpace
 from dataprep.tokens.tokenizers.training import CHAT_TOKENS, texts_of_files, train_tokenizer
 from tests import strategies as some
 from tests.helpers import listing
+from tests.real import DATA, LLAMA3
 
 sentencepiece = pytest.importorskip("sentencepiece")
 tiktoken = pytest.importorskip("tiktoken")
 tokenizers = pytest.importorskip("tokenizers")
 
-DATA = Path(__file__).parents[2] / os.environ.get("DATAPREP_REAL_DATA", "../shared/data")
 KINDS = ["tiktoken", "sentencepiece", "huggingface"]
 WORDS = [
     "the",
@@ -117,10 +115,9 @@ def loaded(paths):
 @pytest.fixture(scope="module")
 def llama3():
     """The published Llama 3 tokenizer."""
-    path = DATA / "tokenizers" / "llama3.model"
-    if not path.is_file():
-        pytest.skip(f"no {path}: set DATAPREP_REAL_DATA")
-    return load_tokenizer(path)
+    if not LLAMA3.is_file():
+        pytest.skip(f"no {LLAMA3}; set DATAPREP_REAL_DATA")
+    return load_tokenizer(LLAMA3)
 
 
 def reference_of(tokenizer_path):
@@ -441,7 +438,7 @@ def test_llama_3_is_the_published_one(llama3):
 @pytest.mark.medium
 def test_every_published_text_has_tiktokens_ids(llama3):
     """With whichever encoder: GSM8K, MBPP and SQuAD, every text; and each decodes to itself."""
-    reference = reference_of(DATA / "tokenizers" / "llama3.model")
+    reference = reference_of(LLAMA3)
     for text in published_texts():
         ids = llama3.encode(text)
         assert ids == reference.encode_ordinary(text)

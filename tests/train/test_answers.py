@@ -17,6 +17,7 @@ from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests.evaluate.test_student_records import chats, examples, student
 from tests.helpers import read_jsonl, write_jsonl
+from tests.real import SMOLLM2, needs_smollm2
 from tests.train.test_evaluation import evaluations, stopping_at
 from tests.train.test_soft_label import judged
 
@@ -68,6 +69,19 @@ def test_choices_are_measured_by_likelihood(tmp_path, style):
     lines = evaluations(tmp_path / "run")
     assert [line["step"] for line in lines] == [0, 3, 6, 9, 12]
     assert max(line[metric] for line in lines[1:]) == results["best"]["value"] == measured[metric]
+
+
+@pytest.mark.models
+@pytest.mark.slow
+@needs_smollm2
+@pytest.mark.parametrize("lora", [None, 4])
+def test_a_real_student_is_measured_as_it_is_evaluated(tmp_path, lora):
+    """The same of SmolLM2 after a step with all weights, and with LoRA."""
+    data = chats(tmp_path / "rows.jsonl", "text")
+    once = options(str(SMOLLM2), steps=1, eval_every=1, learning_rate=1e-5, lora=lora)
+    measured = train(data, data, tmp_path / "run", options=once).results["metrics"]
+    found = evaluate_file(data, model=tmp_path / "run", settings=Settings(by="likelihood")).results[0]
+    assert {name: measured[name] for name in figures(found)} == figures(found)
 
 
 @pytest.mark.medium

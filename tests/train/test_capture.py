@@ -29,11 +29,11 @@ from dataprep.train.layers.top_k import TeacherTop, divergence_of_top
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 from tests.helpers import run_here
+from tests.real import SMOLLM2, needs_smollm2
 from tests.students import unfinish, write_model, write_tokenizer
 from tests.teacher_server import Reply, TeacherServer, error
 
 K = 8
-SMOL = Path(os.environ.get("DATAPREP_REAL_MODELS", "../models")) / "smollm2-135m-instruct"
 SAMPLES = Path(__file__).parents[2] / "raw" / "gsm8k" / "train.jsonl"
 
 
@@ -229,9 +229,7 @@ def exact_losses(teacher, student, k, temperature):
 
 @pytest.mark.models
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not SMOL.is_dir(), reason="DATAPREP_REAL_MODELS names no folder with smollm2-135m-instruct"
-)
+@needs_smollm2
 @torch.no_grad()
 def test_a_real_teacher_takes_few_bytes_and_loses_little(tmp_path):
     """Of SmolLM2, a token takes at most 120 bytes at k = 50, and the loss is that of its own logits."""
@@ -239,9 +237,9 @@ def test_a_real_teacher_takes_few_bytes_and_loses_little(tmp_path):
     assert made.code == 0, made.err
     lines = (tmp_path / "rows.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "few.jsonl").write_bytes(b"".join(lines[:6]))
-    tokenize_files(tmp_path / "few.jsonl", tmp_path / "tokens", tokenizer=SMOL)
+    tokenize_files(tmp_path / "few.jsonl", tmp_path / "tokens", tokenizer=SMOLLM2)
     shards = Shards.open(tmp_path / "tokens")
-    teacher = LlamaForCausalLM.from_pretrained(SMOL).eval()
+    teacher = LlamaForCausalLM.from_pretrained(SMOLLM2).eval()
     logits = []
     for ids, mask in shards:
         found = teacher(torch.from_numpy(ids.astype(np.int64))[None]).logits[0, : shards.vocab_size]
@@ -251,7 +249,7 @@ def test_a_real_teacher_takes_few_bytes_and_loses_little(tmp_path):
     student = 0.9 * exact + 0.3 * torch.randn(exact.shape, generator=torch.Generator().manual_seed(1))
     for k, most in ((50, 120), (128, 300)):
         options = CaptureOptions(top_k=k)
-        stored = capture(tmp_path / "tokens", tmp_path / f"top-{k}", str(SMOL), options=options).logits
+        stored = capture(tmp_path / "tokens", tmp_path / f"top-{k}", str(SMOLLM2), options=options).logits
         assert stored.bytes_per_token <= most
         top = stored.batch(range(len(stored)))
         for temperature in stored.temperatures:

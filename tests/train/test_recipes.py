@@ -24,7 +24,7 @@ from dataprep.train.recipes import describe_recipe
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler
 from tests.helpers import read_jsonl, write_jsonl
-from tests.toy_tokenizer import DATA
+from tests.real import DATA
 from tests.train.test_rationale import FIRST, SECOND, row
 
 ARC = DATA / "tinyllm" / "arc"
