@@ -5,8 +5,6 @@ Each split of a set is a seed; `scored_sets` says where the sets come from.
 - with all labels: the most frequent class, TF-IDF of character n-grams with logistic regression, the student
 - with a quarter of the labels: the same; the teacher; the student that learns from the teacher's
   probabilities for the other three quarters
-- on `mohler`, where a quarter teaches the teacher too little: a teacher that has learned all labels, and the
-  student that has a quarter of them and this teacher's probabilities for the rest
 
 Every student, and the teacher, keeps its best step on validation rows, which also choose the regression's C.
 """
@@ -43,8 +41,6 @@ WEIGHTS = 30_000
 # Of the teacher, which is fine-tuned on few rows: with many classes, each has a handful.
 EPOCHS = {"movies": 8.0, "products": 8.0, "mohler": 8.0, "topics": 20.0}
 TEACHER_RATE = 1e-4
-# Of the one that has learned all labels.
-ALL_OPTIONS = {"epochs": 5.0, "learning_rate": TEACHER_RATE}
 METRICS = ("accuracy", "macro_f1", KAPPA)
 Figures = dict[str, float]
 
@@ -160,37 +156,28 @@ def same_size(task: Task, rows: Sequence[Row]) -> Figures:
     return regression(task, rows, (WEIGHTS - classes) // (classes + 1))
 
 
-def teacher_of(task: Task, rows: Sequence[Row], name: str, chosen: dict[str, Any]) -> Path:
-    """Return the directory of the fine-tuned teacher, which is trained once."""
+def teacher_of_few(task: Task) -> Path:
+    """Return the directory of the teacher that has learned a quarter of the labels; it is trained once."""
+    name = "teacher-of-few"
     place, options = task.folder / name, task.folder / f"{name}.options"
     # Kept beside the directory: with other options, it is another teacher.
-    wanted = str(chosen)
+    wanted = str(task.teacher_options)
     if not (place / "results.json").is_file() or not options.is_file() or options.read_text() != wanted:
-        task.train(name, rows, model=task.teacher, **chosen)
+        task.train(name, few(task), model=task.teacher, **task.teacher_options)
         options.write_text(wanted)
     return place
 
 
-def distilled(task: Task, teacher: Path) -> Figures:
-    """Return the metrics of the student that has a quarter of the labels and a teacher's for the rest."""
+def distilled(task: Task) -> Figures:
+    """Return the metrics of the student that has a quarter of the labels and the teacher's for the rest."""
     unlabelled = without(task.training[task.quarter :], "label", "score")
-    soft = without(task.predict(teacher, unlabelled), "prediction")
-    return task.measure(task.train(f"distilled-{teacher.name}", [*few(task), *soft]))
+    soft = without(task.predict(teacher_of_few(task), unlabelled), "prediction")
+    return task.measure(task.train("distilled", [*few(task), *soft]))
 
 
 def few(task: Task) -> list[Row]:
     """Return the rows that have a label where only a quarter has one."""
     return task.training[: task.quarter]
-
-
-def teacher_of_few(task: Task) -> Path:
-    """Return the teacher that has learned a quarter of the labels."""
-    return teacher_of(task, few(task), "teacher-of-few", task.teacher_options)
-
-
-def teacher_of_all(task: Task) -> Path:
-    """Return the teacher that has learned all labels."""
-    return teacher_of(task, task.training, "teacher-of-all", ALL_OPTIONS)
 
 
 CONTENDERS: dict[str, Callable[[Task], Figures]] = {
@@ -201,11 +188,7 @@ CONTENDERS: dict[str, Callable[[Task], Figures]] = {
     "a quarter: TF-IDF + LR, same size": lambda task: same_size(task, few(task)),
     "a quarter: student": lambda task: task.measure(task.train("few", few(task))),
     "a quarter: teacher": lambda task: task.measure(teacher_of_few(task)),
-    "a quarter: student, soft labels for the rest": lambda task: distilled(task, teacher_of_few(task)),
-}
-WITH_ALL_LABELS: dict[str, Callable[[Task], Figures]] = {
-    "teacher": lambda task: task.measure(teacher_of_all(task)),
-    "a quarter: student, soft labels of that teacher": lambda task: distilled(task, teacher_of_all(task)),
+    "a quarter: student, soft labels for the rest": distilled,
 }
 
 
@@ -221,12 +204,10 @@ def scores(bench: Bench) -> str:
             folder = bench.folder / "scores" / f"{name}-{seed}"
             folder.mkdir(parents=True, exist_ok=True)
             task = Task(name, *split(rows_of(name, bench.data, bench.archive), seed), folder, str(teacher))
-            contenders = CONTENDERS | (WITH_ALL_LABELS if name == "mohler" else {})
-            for contender, measure in contenders.items():
+            for contender, measure in CONTENDERS.items():
                 kept = f"scores/{name}/{seed}/{contender.replace(' ', '-')}"
-                key = str(ALL_OPTIONS if contender in WITH_ALL_LABELS else task.teacher_options)
                 with suppress(NotMeasured):
-                    figures = bench.once(kept, partial(measure, task), key=key)
+                    figures = bench.once(kept, partial(measure, task), key=str(task.teacher_options))
                     found.setdefault(contender, []).append(figures)
         if found:
             sections.append(_table(name, found))
