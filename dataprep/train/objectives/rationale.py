@@ -126,6 +126,7 @@ class RationaleObjective(Objective):
                 values = ", ".join(f"{flag_of(name)} {_shown(value)}" for name, value in recipe[what].items())
                 context.log(f"recipe {recipe['name']}, {what}: {values or 'nothing'}")
         train = _encode(context, context.data, rows, weights, student)
+        train.learned_only = True
         train.warnings = few_used(train, rows)
         for warning in train.warnings:
             context.log(f"warning: {warning}")

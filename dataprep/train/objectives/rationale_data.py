@@ -294,6 +294,8 @@ class RationaleDataset:
     files: list[dict[str, Any]] = field(default_factory=list)
     # By which rows of like length share a batch, if batches are padded.
     lengths: list[int] | None = None
+    # Whether batches have no parts of weight 0, which would take as long as the others.
+    learned_only: bool = False
 
     def __len__(self) -> int:
         return len(self.items)
@@ -324,10 +326,13 @@ class RationaleDataset:
 
         The tensor `sizes`, of shape `(parts,)`, has the lengths of these segments.
         """
+        parts = self.parts
         # sorted() is stable: equal parts stay in the rows' order, which makes batches reproducible.
         tasks = sorted((task for item in items for task in self.items[item]), key=lambda task: task.part)
+        if self.learned_only:
+            # Rows can have nothing to learn, but a batch needs a task.
+            tasks = [task for task in tasks if self.weights[parts[task.part]]] or tasks
         batch = self.encoder.batch(tasks)
-        parts = self.parts
         batch.counts = dict.fromkeys(parts, 0)
         for task in tasks:
             batch.counts[parts[task.part]] += task.target.size
