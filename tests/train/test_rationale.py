@@ -225,6 +225,17 @@ def test_what_a_row_lacks_contributes_nothing(data):
     assert set(sums) == {"answer", FIRST}
 
 
+def test_steps_leave_out_what_is_not_learned(data):
+    """A part of weight 0 is not in training batches, unless its rows have nothing else; it is measured."""
+    made = pieces(data)
+    everything = made.batch([0, 1]).counts
+    assert all(everything.values())
+    made.weights, made.learned_only = {"answer": 1.0, FIRST: 0.0, SECOND: 1.0}, True
+    assert made.batch([0, 1]).counts == everything | {FIRST: 0}
+    made.weights = {"answer": 0.0, FIRST: 0.0, SECOND: 1.0}
+    assert made.batch([1]).counts[SECOND] == 0 < made.batch([1]).counts["answer"]
+
+
 def test_wording_of_questions_and_prefixes():
     """The student is asked as TinyLLM's is, and says the answer's text."""
     example = Example("Which?", "choice", choices=("tin", "wool"), answer="tin", answer_label="a")
