@@ -294,7 +294,7 @@ class RationaleDataset:
     files: list[dict[str, Any]] = field(default_factory=list)
     # By which rows of like length share a batch, if batches are padded.
     lengths: list[int] | None = None
-    # Whether batches have no parts of weight 0, which would take as long as the others.
+    # True if batches leave out parts of weight 0, which take as long as the others.
     learned_only: bool = False
 
     def __len__(self) -> int:
