@@ -92,8 +92,7 @@ def stored(bench: Bench) -> str:
 _TAIL = (
     "At the default temperature of 2, the 49,088 tokens outside the 64 hold much of the teacher's mass.\n"
     "The stored run has them as one token, so the two runs with a teacher minimise different losses.\n"
-    "Most of this student's work is its output layer, where a teacher's distributions add to the work. With\n"
-    "SmolLM2 as the student they cost less: see [benchmarks](benchmarks.md)."
+    "Most of this student's work is its output layer, where a teacher's distributions add to the work."
 )
 
 

@@ -196,7 +196,9 @@ def _prediction(where: Location, row: Mapping[str, Any]) -> str:
             problem = f"field {name!r} is not a string: found {describe(row[name])}"
             raise InputError(where, f"{problem}; expected what the system said, or an empty text")
     names = ", ".join(map(repr, row)) or "none"
-    message = f"no prediction: the row's fields are {names}; expected one in 'prediction' or 'text'"
+    message = (
+        f"no prediction: the row's fields are {names}; expected one in 'prediction', 'text' or 'response'"
+    )
     raise InputError(where, message)
 
 

@@ -80,6 +80,14 @@ def test_the_table_the_json_and_the_rows(run, runs):
     assert run("compare", "slow", "--quiet", cwd=runs).out == b""
 
 
+def test_manifests_beside_runs_are_left_out(runs):
+    """A pattern such as `runs/*` names them too; what does not exist is said."""
+    names = [runs / "slow", f"{runs / 'slow'}.manifest.json", runs / "fast"]
+    assert compare_runs(names).names == ["slow", "fast"]
+    with pytest.raises(UsageError, match="nothing: no such directory; expected the directory of a run"):
+        compare_runs([runs / "nothing"])
+
+
 def test_runs_of_different_objectives(runs):
     """They have a column each, dashes for what they lack, and a warning about their losses."""
     comparison = compare_runs([runs / "fast", runs / "student"])

@@ -88,6 +88,11 @@ def test_all_formats_say_the_same(scorer, tmp_path):
     for row, plain in zip(read(tmp_path / "out.csv"), lines, strict=True):
         assert {name: float(row[f"prob_{name}"]) for name in WORDS} == plain["probs"]
         assert row["prediction"] == plain["prediction"]
+    # A second model's columns have names of their own.
+    other = PredictOptions(prediction="second", probs="other")
+    predict_files(scorer, [tmp_path / "out.csv"], tmp_path / "both.csv", options=other)
+    columns = {f"{prefix}_{name}" for prefix in ("prob", "other") for name in WORDS}
+    assert columns | {"prediction", "second"} <= {*read(tmp_path / "both.csv")[0]}
     pl.DataFrame(judged(6)).write_csv(tmp_path / "in.csv")
     predict_files(scorer, [tmp_path / "in.csv"], tmp_path / "again.jsonl")
     assert [row["probs"] for row in read(tmp_path / "again.jsonl")] == [row["probs"] for row in lines]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from dataprep.core import provenance
 from dataprep.core.errors import UsageError
 from dataprep.inspect.runs.reading import BASELINES, Run, read_run
 
@@ -98,7 +99,8 @@ def compare_runs(paths: Sequence[str | Path]) -> RunComparison:
         UsageError: there are no paths, one is given twice, or is no directory.
         FileError: a directory is no run.
     """
-    given = [str(path) for path in paths]
+    # `runs/*` also names the manifests that `train` writes beside its runs.
+    given = [str(path) for path in paths if not str(path).endswith(provenance.SUFFIX)]
     if not given:
         raise UsageError("there is nothing to compare: give the directories of runs")
     if repeated := [path for path in given if given.count(path) > 1]:

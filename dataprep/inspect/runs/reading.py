@@ -118,7 +118,10 @@ def read_run(path: str) -> Run:
     check_local(path, "a run to compare")
     folder = Path(path)
     if not folder.is_dir():
-        raise UsageError(f"{path}: expected the directory of a run, as `dataprep train -o DIR` makes it")
+        found = "found a file" if folder.exists() else "no such directory"
+        raise UsageError(
+            f"{path}: {found}; expected the directory of a run, as `dataprep train -o DIR` makes it"
+        )
     if not any((folder / name).exists() for name in (OPTIONS, FACTS, METRICS)):
         # A run with --cross-fit, or the folder `runs/`, has runs inside.
         inside = sorted(file.parent.name for file in folder.glob(f"*/{OPTIONS}"))

@@ -124,7 +124,8 @@ class Scoring:
         # Classes that are numbers are written as numbers.
         self._classes = classes.names
         self._names = [*map(_number_of, classes.names)] if classes.ordered else [*classes.names]
-        self._columns = [COLUMN + name for name in classes.names]
+        prefix = COLUMN if options.probs == PredictOptions().probs else f"{options.probs}_"
+        self._columns = [prefix + name for name in classes.names]
         # The columns of each model's probabilities, in the order of the first model's classes.
         self._orders = [[*map(scorer.classes.names.index, classes.names)] for scorer in self._scorers]
         for member in self._members:
