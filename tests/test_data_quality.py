@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dataprep.cli.app import app
-from tests.real import DATA
+from tests.real import DATA, needs
 from tests.test_docs import ROOT, blocks
 
 PAGE = ROOT / "docs" / "data-quality.md"
@@ -24,10 +24,7 @@ SOURCES = {
     "openbookqa": "tinyllm/obqa",
 }
 
-pytestmark = pytest.mark.skipif(
-    not all((DATA / folder).is_dir() for folder in SOURCES.values()),
-    reason=f"not all published sets in {DATA}",
-)
+pytestmark = needs(*SOURCES.values())
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typer.main import get_command
 from dataprep.cli.app import app
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.tokenizers.loading import load_tokenizer
-from tests.real import DATA, needs_data
+from tests.real import DATA, needs
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -171,7 +171,7 @@ def test_the_makefile_targets_in_contributing_exist():
         assert re.search(rf"^{name}:", makefile, flags=re.MULTILINE), name
 
 
-@needs_data
+@needs("gsm8k", "mbpp", "squad")
 @pytest.mark.medium
 def test_nothing_of_a_published_set_is_in_the_samples():
     """No sample row is copied: not one line or question is also in the published files."""

@@ -15,9 +15,9 @@ from dataprep.datasets.convert import Plan, convert_files
 from dataprep.datasets.merge import merge_files
 from dataprep.teacher.prompts import prompt_file
 from tests.helpers import read_jsonl
-from tests.real import DATA, needs_data
+from tests.real import DATA, needs_sets
 
-pytestmark = needs_data
+pytestmark = needs_sets
 
 # Output, dataset, input, what the plan adds to the dataset, rows in, rows out.
 CONVERSIONS = [

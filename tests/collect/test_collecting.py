@@ -34,7 +34,7 @@ from dataprep.teacher.prompts import prompt_file
 from tests import strategies as some
 from tests.helpers import read_jsonl, run_here
 from tests.journal_lines import journal, line
-from tests.real import DATA, needs_data
+from tests.real import DATA, needs
 from tests.tables import table
 
 CHOICES = ("iron", "tin", "wool")
@@ -1028,7 +1028,7 @@ def test_a_wrong_command_line_exits_with_2(run, tmp_path, arguments, says):
 # The published sets
 
 
-@needs_data
+@needs("commonsense_qa")
 def test_commonsense_qa_from_requests_to_training_rows(tmp_path):
     """Every request of the published set is collected under its id, right answers and wrong ones apart."""
     source = DATA / "commonsense_qa/dev_rand_split.jsonl"
@@ -1055,7 +1055,7 @@ def test_commonsense_qa_from_requests_to_training_rows(tmp_path):
     assert all(set(row) == {"Question", "Answer"} and row["Question"] in asked for row in rows)
 
 
-@needs_data
+@needs("gsm8k")
 def test_published_solutions_are_right_answers(tmp_path):
     """Each GSM8K solution, given as a reply, is ok; the same with another final number never is."""
     source = DATA / "gsm8k/test.jsonl"
@@ -1073,7 +1073,7 @@ def test_published_solutions_are_right_answers(tmp_path):
         assert report.statuses == {"t": {"answer_mismatch" if wrong else "ok": 1319}}
 
 
-@needs_data
+@needs("tinyllm")
 def test_published_rationales_are_judged_alike_as_answers(tmp_path):
     """A published rationale given as a reply has the status that it has in its file, but never truncated."""
     folder = DATA / "tinyllm/arc"

@@ -15,7 +15,7 @@ from dataprep.curate.contamination.matching import longest_common
 from dataprep.curate.contamination.wording import question_digest, question_in
 from tests.curate.contamination_texts import WAYS, changed, changed_otherwise, inside, invented, planted
 from tests.helpers import chat, read_jsonl, write_jsonl
-from tests.real import DATA
+from tests.real import DATA, needs, needs_sets
 
 PASSAGE = " ".join(f"word{n}" for n in range(60))
 
@@ -46,7 +46,7 @@ def test_planted_questions_are_found(tmp_path, way):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (DATA / "gsm8k" / "test.jsonl").is_file(), reason=f"no gsm8k in {DATA}")
+@needs("gsm8k")
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_planted_questions_of_gsm8k_are_found(tmp_path, way):
     """All 1,319 test questions of GSM8K, in each of the ways."""
@@ -77,7 +77,7 @@ def questions_of_sets():
 
 
 @pytest.mark.medium
-@pytest.mark.skipif(not (DATA / "tinyllm").is_dir(), reason=f"no published sets in {DATA}")
+@needs_sets
 @pytest.mark.parametrize("way", [*WAYS, changed_otherwise], ids=lambda way: way.__name__)
 def test_planted_questions_of_published_sets_are_found(tmp_path, questions_of_sets, way):
     """Short questions too are found in each way, in every set; rows of another set are no false alarms."""
@@ -173,7 +173,7 @@ def test_a_question_of_a_few_words_that_some_rows_share_is_found(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (DATA / "squad" / "dev-v2.0.json").is_file(), reason=f"no squad in {DATA}")
+@needs("gsm8k", "mbpp", "squad", "commonsense_qa")
 def test_other_sets_hold_no_test_question_of_gsm8k(tmp_path):
     """At most one of a thousand rows of other published sets is dropped."""
     sets = {"squad": "squad/dev-v2.0.json", "mbpp": "mbpp/mbpp.jsonl"}

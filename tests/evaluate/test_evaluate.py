@@ -157,7 +157,7 @@ def test_missing_and_unknown_predictions_are_counted(tmp_path):
         ),
         (
             ['{"id": "g1", "answer": "1"}'],
-            r"given.jsonl:1: no prediction: .*'answer'.*'prediction' or 'text'",
+            r"given.jsonl:1: no prediction: .*'answer'.*'prediction', 'text' or 'response'",
         ),
         (['{"id": "g1", "text": 5}'], r"given.jsonl:1: field 'text' is not a string: found a number 5"),
         (['{"id": "g1", "text": null}'], r"given.jsonl:1: field 'text' is not a string: found null"),

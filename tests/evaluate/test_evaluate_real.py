@@ -9,9 +9,9 @@ from dataprep.datasets.convert import Plan, convert_files
 from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.metrics.scores import EXACT, F1
 from dataprep.evaluate.settings import Settings
-from tests.real import DATA, needs_data
+from tests.real import DATA, needs_sets
 
-pytestmark = needs_data
+pytestmark = needs_sets
 
 
 def golds_as_predictions(path, given):

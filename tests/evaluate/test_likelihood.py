@@ -38,7 +38,7 @@ from dataprep.models.likelihood import Candidates, Likelihoods
 from dataprep.models.loading import GenerationError, Model, load
 from tests import tiny_model
 from tests.helpers import read_jsonl, write_jsonl
-from tests.real import DATA, SMOLLM2, needs_data, needs_smollm2
+from tests.real import DATA, SMOLLM2, needs, needs_smollm2
 
 LIKELIHOOD = Settings(by="likelihood")
 QUESTIONS = [
@@ -145,7 +145,7 @@ def test_figures_are_those_of_one_pass_for_each_choice(folder, tmp_path, batch_s
 
 @pytest.mark.models
 @pytest.mark.slow
-@needs_data
+@needs("commonsense_qa")
 @needs_smollm2
 def test_figures_of_a_real_model(tmp_path, run):
     """The same with SmolLM2 and rows of CommonsenseQA."""

@@ -21,7 +21,7 @@ from dataprep.tokens.tokenizers.huggingface import HuggingFaceTokenizer
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from tests.helpers import listing
 from tests.llama_cpp import running
-from tests.real import LLAMA3, SMOLLM2, needs_smollm2
+from tests.real import LLAMA3, SMOLLM2, needs_llama3, needs_smollm2
 from tests.tokens.test_saved_tokenizers import (
     lines,
     rank_tokenizer,
@@ -424,11 +424,10 @@ def test_llama_cpp_gives_the_same_ids(tmp_path, kind):
                 assert llama.encode(text) == tokenizer.encode(text), text
 
 
+@needs_llama3
 @pytest.mark.slow
 def test_llama3s_own_tokenizer(tmp_path):
     """The 128,256 tokens of Llama 3's rank file, and texts of every kind."""
-    if not LLAMA3.is_file():
-        pytest.skip(f"{LLAMA3} is missing")
     tokenizer = load_tokenizer(LLAMA3)
     write_model(tmp_path / "student", vocab_size=tokenizer.vocab_size, hidden_size=32, head_dim=16)
     save_pretrained(tokenizer, chat_format_of("llama3"), tmp_path / "student")

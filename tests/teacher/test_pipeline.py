@@ -10,7 +10,7 @@ from collections import Counter
 import orjson
 import pytest
 
-from tests.real import DATA, needs_data
+from tests.real import DATA, needs
 from tests.teacher_server import Reply, TeacherServer, completion, error
 
 DEV = DATA / "commonsense_qa" / "dev_rand_split.jsonl"
@@ -46,7 +46,7 @@ def behave(got, number):
 
 
 @pytest.mark.slow
-@needs_data
+@needs("commonsense_qa")
 def test_commonsense_qa_goes_from_raw_rows_to_training_data(tmp_path):
     """1,221 rows, 10% faults, two SIGKILLs: 1,221 answers, none twice, train_data.jsonl and the page."""
     requests, journal = tmp_path / "requests.jsonl", tmp_path / "responses.jsonl"

@@ -10,15 +10,11 @@ from dataprep.tokens.linter import Linter
 from dataprep.tokens.options import spans_of, truncate
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 from tests import chat_templates as templates
-from tests.real import DATA, LLAMA3, needs_data, needs_llama3
+from tests.real import DATA, LLAMA3, needs, needs_llama3
 from tests.tokens.test_chat_formats import DATE
 from tests.tokens_fakes import encode, encode_one
 
-pytestmark = [
-    pytest.mark.slow,
-    needs_data,
-    needs_llama3,
-]
+pytestmark = [pytest.mark.slow, needs("gsm8k", "mbpp", "squad"), needs_llama3]
 SETS = {
     "gsm8k train": ("gsm8k", "gsm8k/train.jsonl", 7473),
     "gsm8k test": ("gsm8k", "gsm8k/test.jsonl", 1319),

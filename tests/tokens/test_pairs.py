@@ -15,7 +15,7 @@ from dataprep.tokens import pairs
 from dataprep.tokens.pairs import read_pairs, tokenize_pairs
 from tests.engines import engine_on
 from tests.helpers import read_jsonl, write_jsonl
-from tests.real import DATA, ROOT, needs_data
+from tests.real import DATA, ROOT, needs
 from tests.tokens.test_tokenize import command  # noqa: F401 - a fixture
 from tests.tokens_fakes import Bytes
 
@@ -274,7 +274,7 @@ def test_the_command(command, tmp_path, capsys, monkeypatch):  # noqa: F811 - th
     assert len(list(read_pairs("all_dev.pt"))) == len(list(read_pairs("preprocessed_data.pt"))) > 5
 
 
-@needs_data
+@needs("aqua_rat")
 @pytest.mark.parametrize("split", ["dev", "test"])
 def test_the_published_splits(tmp_path, split):
     """AQuA-RAT's dev and test: every row, its options and its answer."""

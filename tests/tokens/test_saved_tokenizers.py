@@ -24,7 +24,7 @@ from dataprep.tokens.tokenizers.tiktoken_ranks import LLAMA3_PATTERN, RankTokeni
 from dataprep.tokens.tokenizers.training import CHAT_TOKENS, train_tokenizer
 from tests import chat_templates as templates
 from tests import strategies as some
-from tests.real import DATA, LLAMA3, needs_data
+from tests.real import DATA, LLAMA3, needs, needs_llama3
 from tests.tokens_fakes import encode_one
 from tests.toy_tokenizer import NAMES, OTHERS, ToyTokenizer
 
@@ -502,7 +502,8 @@ def compare_rows(theirs, rows):
 
 
 @pytest.mark.medium
-@needs_data
+@needs_llama3
+@needs(*SETS.values())
 @pytest.mark.parametrize("name", SETS)
 def test_rows_of_the_published_sets(saved_llama3, name):
     """Llama 3's rank file as tokenizer.json and template: real rows have our ids and masks."""
@@ -510,7 +511,8 @@ def test_rows_of_the_published_sets(saved_llama3, name):
     compare_rows(saved_llama3, rows[:: len(rows) // 40])
 
 
-@needs_data
+@needs_llama3
+@needs(*SETS.values())
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_all_rows_of_the_published_sets(saved_llama3, name):
@@ -520,7 +522,7 @@ def test_all_rows_of_the_published_sets(saved_llama3, name):
         compare_rows(saved_llama3, rows[start : start + 500])
 
 
-@needs_data
+@needs_llama3
 @pytest.mark.slow
 def test_every_character_in_llama3s_tokenizer(saved_llama3):
     """Both regex libraries know the same letters and numbers: every character, beside others of its kind."""

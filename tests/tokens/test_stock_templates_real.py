@@ -9,10 +9,10 @@ from dataprep.tokens.tokenizers.loading import load_tokenizer
 from tests.chat_oracle import KINDS, TEMPLATES, Pair, check_rows, make_pair, transformers
 from tests.chat_rows import ROWS
 from tests.chat_templates import transformers_llama3
-from tests.real import DATA, LLAMA3, needs_data
+from tests.real import DATA, LLAMA3, needs_llama3, needs_sets
 from tests.test_real_data import CHOICE_SETS
 
-pytestmark = needs_data
+pytestmark = needs_sets
 SETS = [
     ("gsm8k", "gsm8k/train.jsonl", 7473),
     ("gsm8k", "gsm8k/test.jsonl", 1319),
@@ -64,12 +64,11 @@ def test_all_rows_of_all_sets(pairs, rows, name, kind):
     assert check_rows(pairs(kind), name, sample) == sum(count for _, _, count in SETS)
 
 
+@needs_llama3
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["content_behind_two_newlines", "content_stripped", "date_as_text"])
 def test_llama3s_own_tokenizer(tmp_path, rows, name):
     """The published tokenizer, with templates that write its special tokens."""
-    if not LLAMA3.is_file():
-        pytest.skip(f"no Llama 3 tokenizer in {DATA}")
     transformers_llama3(TEMPLATES[name]).save_pretrained(tmp_path)
     pair = Pair(transformers.AutoTokenizer.from_pretrained(tmp_path), load_tokenizer(tmp_path), tmp_path)
     sample = [*ROWS.values(), *rows[::50]]

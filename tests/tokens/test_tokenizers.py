@@ -35,7 +35,7 @@ from dataprep.tokens.tokenizers.tiktoken_encoders import LONG, LongSpace
 from dataprep.tokens.tokenizers.training import CHAT_TOKENS, texts_of_files, train_tokenizer
 from tests import strategies as some
 from tests.helpers import listing
-from tests.real import DATA, LLAMA3
+from tests.real import DATA, LLAMA3, needs, needs_llama3
 
 sentencepiece = pytest.importorskip("sentencepiece")
 tiktoken = pytest.importorskip("tiktoken")
@@ -115,8 +115,6 @@ def loaded(paths):
 @pytest.fixture(scope="module")
 def llama3():
     """The published Llama 3 tokenizer."""
-    if not LLAMA3.is_file():
-        pytest.skip(f"no {LLAMA3}; set DATAPREP_REAL_DATA")
     return load_tokenizer(LLAMA3)
 
 
@@ -418,6 +416,7 @@ def published_texts():
     return found
 
 
+@needs_llama3
 def test_llama_3_is_the_published_one(llama3):
     """Ids of the special tokens are those of Meta's own program."""
     assert (llama3.kind, llama3.vocab_size, len(llama3.special_tokens)) == ("tiktoken", 128_256, 256)
@@ -435,6 +434,8 @@ def test_llama_3_is_the_published_one(llama3):
     assert llama3.encode("This is a test sentence.") == [2028, 374, 264, 1296, 11914, 13]
 
 
+@needs("gsm8k", "mbpp", "squad")
+@needs_llama3
 @pytest.mark.medium
 def test_every_published_text_has_tiktokens_ids(llama3):
     """With whichever encoder: GSM8K, MBPP and SQuAD, every text; and each decodes to itself."""

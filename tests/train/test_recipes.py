@@ -24,7 +24,7 @@ from dataprep.train.recipes import describe_recipe
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler
 from tests.helpers import read_jsonl, write_jsonl
-from tests.real import DATA
+from tests.real import DATA, needs
 from tests.train.test_rationale import FIRST, SECOND, row
 
 ARC = DATA / "tinyllm" / "arc"
@@ -133,8 +133,6 @@ def test_all_questions_are_answered_where_that_is_cheap(data, tmp_path, monkeypa
 
 def published_rows(count):
     """Published strings and references as `data_utils.py` reads them, if our texts are the same."""
-    if not ARC.is_dir():
-        pytest.skip(f"{ARC} is missing")
     references = json.loads((ARC / "arc_train.json").read_text())
     strings = json.loads((ARC / "llm" / "train_CoT_0.json").read_text())
     found = []
@@ -194,6 +192,7 @@ def losses_of(model, tokenizer, rows):
     ],
     ids=["2 steps", "50 steps"],
 )
+@needs("tinyllm")
 def test_training_is_that_of_an_independent_implementation(arc, tmp_path, steps, given):
     """The three losses of every step, and the weights at the end."""
     folder, rows = arc
