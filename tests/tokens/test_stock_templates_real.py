@@ -9,7 +9,7 @@ from dataprep.tokens.tokenizers.loading import load_tokenizer
 from tests.chat_oracle import KINDS, TEMPLATES, Pair, check_rows, make_pair, transformers
 from tests.chat_rows import ROWS
 from tests.chat_templates import transformers_llama3
-from tests.real import DATA, LLAMA3, needs_llama3, needs_sets
+from tests.real import DATA, needs_llama3, needs_sets
 from tests.test_real_data import CHOICE_SETS
 
 pytestmark = needs_sets
