@@ -48,6 +48,7 @@ class Option:
     kind: Any = None  # type of the flag's value, where it is not the field's
     shown: Any = None  # default as the flag's value, where it is not the field's
     is_path: bool = False  # whether the value can be a local path; a recorded run keeps it as an absolute one
+    names: tuple[str, ...] = ()  # values of a path's option that are no paths, whatever files there are
 
     @property
     def key(self) -> str:
@@ -193,8 +194,8 @@ def to_config(options: Any) -> dict[str, Any]:
     for name, found, _ in options_of(options):
         value = getattr(options, name)
         if found.is_path and value is not None:
-            # A name on the hub, or a preset, is no path and stays as it is.
-            value = absolute(value)
+            # A name on the hub is no path either, and stays as it is.
+            value = value if value in found.names else absolute(value)
         elif found.write is not None:
             value = found.write(value)
         elif isinstance(value, Mapping):

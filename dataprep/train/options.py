@@ -26,6 +26,9 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
 QAT = ("int8-dynamic-int4", "int4-weight")
 
+LANGUAGE_MODELS = ("llama-tiny", "llama-30m", "llama-1b", "t5-tiny", "t5-small")
+CLASSIFIERS = ("tiny", "wide", "bert-tiny", "bert-base")
+
 _NAMES: dict[str, Any] = {"metavar": "NAME,...", "parse": parse_names}
 _PATH: dict[str, Any] = {"metavar": "PATH", "is_path": True}
 # A resumed run can have other values of these: they change how it is shown and saved, not its result.
@@ -57,10 +60,11 @@ class TrainOptions:
     )
     model: str = option(
         "auto",
-        "A directory, a name on the hub, or a preset: llama-tiny, llama-30m, llama-1b, t5-tiny, t5-small; "
-        "soft labels: tiny, wide, bert-tiny, bert-base. auto is the objective's smallest preset.",
+        f"A directory, a name on the hub, or a preset: {', '.join(LANGUAGE_MODELS)}; soft labels: "
+        f"{', '.join(CLASSIFIERS)}. auto is the objective's smallest preset.",
         metavar="MODEL",
         is_path=True,
+        names=("auto", *LANGUAGE_MODELS, *CLASSIFIERS),
     )
     tokenizer: str | None = option(
         None,

@@ -11,10 +11,11 @@ from dataprep.cli.app import app
 from dataprep.core.options import options_of
 from dataprep.datasets.convert import Plan
 from dataprep.evaluate.settings import Settings
+from dataprep.models.loading import PRESETS
 from dataprep.models.sampling import GenerationConfig
 from dataprep.teacher.settings import Pacing
 from dataprep.tokens.options import ShardOptions
-from dataprep.train.options import PredictOptions, TrainOptions
+from dataprep.train.options import LANGUAGE_MODELS, PredictOptions, TrainOptions
 from tests.helpers import write_jsonl
 
 CLASSES = {
@@ -149,3 +150,23 @@ def test_a_run_is_repeated_from_its_directory(run, tmp_path, rows, flags, weight
     assert run("train", "--config", "a/options.toml", "-o", "a", "--resume").code == 0
     other = run("train", "--config", "a/options.toml", "-o", "a", "--resume", "--seed", "7")
     assert (other.code, "begun with another --seed" in other.err) == (2, True)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(("rows", "preset"), [(LABELLED, "wide"), (CHATS, "llama-tiny")])
+def test_a_preset_s_name_is_no_path(run, tmp_path, rows, preset):
+    """A run in a directory of its model's name is continued and repeated, and never trained further."""
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    flags = ["--fields", "title", "--classes", "no,yes", "--alpha", "0"] if rows is LABELLED else []
+    made = run("train", "train.jsonl", "--model", preset, "--steps", "2", "-o", preset, *flags)
+    assert made.code == 0, made.err
+    again = run("train", "--config", f"{preset}/options.toml", "-o", "again")
+    assert again.code == 0, again.err
+    weights = "student.safetensors" if rows is LABELLED else "model.safetensors"
+    assert (tmp_path / "again" / weights).read_bytes() == (tmp_path / preset / weights).read_bytes()
+    assert run("train", "--config", f"{preset}/options.toml", "-o", preset, "--resume").code == 0
+
+
+def test_presets_are_those_of_the_models():
+    """The options' help and records name each preset that there is."""
+    assert LANGUAGE_MODELS == PRESETS

@@ -18,7 +18,6 @@ from dataprep.train.objectives.soft_label.classes import Classes, name_of
 from dataprep.train.objectives.soft_label.rows import (
     NETWORK_FILE,
     NETWORKS,
-    PRESETS,
     Encoded,
     Fields,
     JudgedRow,
@@ -26,6 +25,7 @@ from dataprep.train.objectives.soft_label.rows import (
     explain_damage,
     network_file,
 )
+from dataprep.train.options import CLASSIFIERS
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -82,13 +82,14 @@ def new_scorer(
     """Return a classifier to train: a preset with new weights, or one that was saved.
 
     Args:
-        model: one of `PRESETS`, a directory, or a small network's file.
+        model: one of `CLASSIFIERS`, a directory, or a small network's file.
         rows: the training rows; a preset's vocabulary is made from them.
         fields: the fields that their texts were read from.
         classes: the classes. A saved model keeps its order if it has the same ones.
         tokenizer: a directory with a tokenizer to use instead of the model's own.
     """
-    network = network_file(model)
+    # A preset's name is the preset, also beside a directory of that name.
+    network = None if model in CLASSIFIERS else network_file(model)
     if tokenizer is not None and (network or model in NETWORKS):
         raise UsageError("--tokenizer: the tiny network makes a vocabulary of its own from the data")
     if network:
@@ -190,7 +191,7 @@ def _open_for_training(
     if not Path(folder).is_dir():
         raise UsageError(
             f"--model {folder}: expected a directory as transformers saves a model, a network's .safetensors "
-            f"file, or for soft labels one of {', '.join(PRESETS)}"
+            f"file, or for soft labels one of {', '.join(CLASSIFIERS)}"
         )
     provenance.read(folder)
     with explain_damage(folder):

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 # The small network's only file in its run's directory.
 NETWORK_FILE = "student.safetensors"
-# Values of --model. Here and not in tiny.py, which imports torch: the registry of objectives reads them.
+# Presets that are small networks. Not in tiny.py, which imports torch: the registry of objectives reads them.
 NETWORKS = ("tiny", "wide")
-PRESETS = (*NETWORKS, "bert-tiny", "bert-base")
 
 Fields = tuple[str, ...]
 Encoded = dict[str, list[int]]
