@@ -51,19 +51,31 @@ def documents(draw, width=None, vocabulary=None):
     )
 
 
+@given(st.integers(1, 4).flatmap(lambda width: st.lists(documents(width, 330), min_size=1, max_size=5)))
+def test_documents_come_back_from_one_record(tops):
+    """Each has its own positions; some have none."""
+    check_record(tops)
+
+
 @given(documents())
 def test_a_document_comes_back(top):
+    """Tokens of any vocabulary, and as many of them as a position can have."""
+    check_record([top])
+
+
+def check_record(tops):
     """Positions and ids are exact; each log-probability is within half a step at its size."""
-    record = encode(top)
-    read = decode(record, top.ids.shape[1], TEMPERATURES)
-    assert (read.positions == top.positions).all()
-    assert (read.ids == top.ids).all()
-    given_values = np.maximum(top.logprobs.astype(np.float64), LOWEST)
-    error = np.abs(read.logprobs - given_values)
-    step = np.minimum(FINEST * np.exp(-given_values / SCALE), COARSEST)
-    assert (error <= 0.52 * step + 1e-5).all()
-    assert (np.abs(read.tails - top.tails) <= 0.51 / TAIL_STEPS).all()
-    assert encode(read) == record, "what was read is written as it was"
+    record = encode(*tops)
+    found = decode(record, tops[0].ids.shape[1], TEMPERATURES)
+    for read, top in zip(found, tops, strict=True):
+        assert (read.positions == top.positions).all()
+        assert (read.ids == top.ids).all()
+        given_values = np.maximum(top.logprobs.astype(np.float64), LOWEST)
+        error = np.abs(read.logprobs - given_values)
+        step = np.minimum(FINEST * np.exp(-given_values / SCALE), COARSEST)
+        assert (error <= 0.52 * step + 1e-5).all()
+        assert (np.abs(read.tails - top.tails) <= 0.51 / TAIL_STEPS).all()
+    assert encode(*found) == record, "what was read is written as it was"
 
 
 @given(documents(width=3, vocabulary=330), st.sampled_from(TEMPERATURES))
@@ -76,20 +88,22 @@ def test_a_distribution_adds_up_to_one(top, temperature):
 
 def test_a_record_is_what_the_format_says():
     """A record that is packed by hand, bit by bit, is read."""
-    # Positions 3 and 4; ids {2, 9} and {2, 11}; the second value of each row is one code below the first.
-    head = struct.pack("<II4B", 2, 3, 0, 1, 0, 0)
+    # Documents with position 3 and 4; ids {2, 9} and {2, 11}; the second value is one code below the first.
+    head = struct.pack("<II6B", 2, 3, 2, 1, 0, 1, 0, 0)
     largest, tails = struct.pack("<2H", 10, 20), struct.pack("<2H", 12 * 2048, 13 * 2048)
-    # The different tokens 2, 9, 11 have the gaps 2, 6, 1: low bits 0, 0, 1, high parts 1, 3, 0.
-    lows = bytes([0b0010_0000])
-    positions, tokens, indices, values = "00011", "0100011", "11101", "101101"
-    bits = positions + tokens + indices + values
-    highs = int(bits.ljust(24, "0"), 2).to_bytes(3, "big")
-    read = decode(head + largest + tails + lows + highs, 2, [1.0])
-    assert read.positions.tolist() == [3, 4]
-    assert read.ids.tolist() == [[2, 9], [2, 11]]
+    # The first document has 1 position: low bit 1, high part 0. The different tokens 2, 9, 11 have the gaps
+    # 2, 6, 1: low bits 0, 0, 1, high parts 1, 3, 0.
+    lows = bytes([0b1000_0000, 0b0010_0000])
+    counts, positions, tokens, indices, values = "1", "000100001", "0100011", "11101", "101101"
+    bits = counts + positions + tokens + indices + values
+    highs = int(bits.ljust(32, "0"), 2).to_bytes(4, "big")
+    one, two = decode(head + largest + tails + lows + highs, 2, [1.0])
+    assert (one.positions.tolist(), two.positions.tolist()) == ([3], [4])
+    assert (one.ids.tolist(), two.ids.tolist()) == ([[2, 9]], [[2, 11]])
     codes = np.array([[10, 9], [20, 19]])
-    np.testing.assert_allclose(read.logprobs, SCALE * np.log(1 - codes * FINEST / SCALE), rtol=1e-5)
-    assert read.tails.tolist() == [[0.0], [-1.0]]
+    found = np.concatenate([one.logprobs, two.logprobs])
+    np.testing.assert_allclose(found, SCALE * np.log(1 - codes * FINEST / SCALE), rtol=1e-5)
+    assert (one.tails.tolist(), two.tails.tolist()) == ([[0.0]], [[-1.0]])
 
 
 def random_top(seed, count, k=8, vocabulary=330):
@@ -184,10 +198,47 @@ def test_a_torn_frame_is_written_again(tmp_path, tail):
     whole = files_of(written(tmp_path / "whole"))
     folder = written(tmp_path / "torn", stop=2)
     kept = (folder / DATA).read_bytes()
-    (folder / DATA).write_bytes(kept + tail(whole[DATA], len(kept)))
+    frames = (written(tmp_path / "all", stop=5) / DATA).read_bytes()
+    (folder / DATA).write_bytes(kept + tail(frames, len(kept)))
     with open_writer(folder, facts()) as writer:
         assert writer.done.tolist() == [True, True, False, False, False]
     assert files_of(written(folder)) == whole
+
+
+def test_a_run_that_ended_before_its_manifest_is_finished(tmp_path):
+    """Documents that were joined already are found, and become the same files."""
+    folder = written(tmp_path / "logits")
+    whole = files_of(folder)
+    begun = files_of(written(tmp_path / "begun", stop=0))[UNFINISHED]
+    for name in (MANIFEST, OFFSETS):
+        (folder / name).unlink()
+    (folder / UNFINISHED).write_bytes(begun)
+    with open_writer(folder, facts()) as writer:
+        assert writer.done.all()
+    assert files_of(written(folder)) == whole
+
+
+def test_short_documents_share_a_record(tmp_path):
+    """They take fewer bytes than alone, a long one stays alone, and each is what it was."""
+    sizes = [2] * 40 + [100, 0, 100, *[0] * 300, 1]
+    found = [(number, random_top(number % 7, size)) for number, size in enumerate(sizes)]
+    with open_writer(tmp_path / "logits", facts(len(sizes))) as writer:
+        writer.write(reversed(found))
+        alone = (tmp_path / "logits" / DATA).stat().st_size
+        writer.finish()
+    logits = Logits.open(tmp_path / "logits")
+    assert (tmp_path / "logits" / DATA).stat().st_size < 0.8 * alone
+    data, frames = (tmp_path / "logits" / DATA).read_bytes(), []
+    while data:
+        first, length, _ = FRAME.unpack_from(data)
+        frames.append(first)
+        data = data[FRAME.size + length :]
+    # 32 documents have 64 positions; the 8 after them are with the first long one.
+    assert frames == [0, 32, 41, 43, 298]
+    for (_, expected), read in zip(found, logits, strict=True):
+        assert (read.positions == expected.positions).all()
+        assert (read.ids == expected.ids).all()
+        np.testing.assert_allclose(read.logprobs, expected.logprobs, atol=0.05)
 
 
 def test_unfinished_logits_are_none(tmp_path):

@@ -1,26 +1,31 @@
-"""Pack the likeliest tokens of a document's positions into bytes, and read them again.
+"""Pack the likeliest tokens of documents' positions into bytes, and read them again.
 
-A record holds N positions with K tokens each, K the same everywhere. All numbers are little-endian::
+A record holds M documents with N positions together and K tokens at each, K the same everywhere. All numbers
+are little-endian::
 
-    2 × uint32        N, and D: the number of different tokens in the document
-    4 × uint8         a, b, c, d: the low bits of the gaps and values that follow
+    2 × uint32        N, and D: the number of different tokens in the record
+    uint8             M
+    5 × uint8         a, b, c, d, e: the low bits of the counts, gaps and values that follow
     N × uint16        the code of each position's smallest log-probability
     N × T × uint16    the log-mass of all other tokens, at each of T temperatures: see `TAIL_HIGHEST`
-    N × a bits        low bits of the gaps between positions
-    D × b bits        low bits of the gaps between the ids of the different tokens, which ascend
-    N × K × c bits    low bits of the gaps between a position's tokens, as indices into the different ones
-    N × K × d bits    low bits of the values, in the order of the tokens
-    the rest          the high parts of all four, in the same order: each as so many 0 and a 1 (a Rice code)
+    M - 1 × a bits    low bits of the number of positions of each document but the last
+    N × b bits        low bits of the gaps between the positions of a document
+    D × c bits        low bits of the gaps between the ids of the different tokens, which ascend
+    N × K × d bits    low bits of the gaps between a position's tokens, as indices into the different ones
+    N × K × e bits    low bits of the values, in the order of the tokens
+    the rest          the high parts of all five, in the same order: each as so many 0 and a 1 (a Rice code)
 
 Each group of bits begins with a new byte, and with the highest bit. A gap is the difference less 1, from -1
-on. Positions of a document share most of their tokens, so indices into these take two thirds of the bits that
-ids take. The value of a log-probability is the code of the position's smallest one less its own code.
+on. Positions share most of their tokens, so indices into these take two thirds of the bits that ids take, if
+there are some dozens: short documents share a record. The value of a log-probability is the code of the
+position's smallest one less its own code.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import pairwise, starmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,15 +35,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# A step between codes is 1/1024 at probability 1, and grows with e^(-l/3) to 1/10 at e^-14. An error counts
-# as much as the token's probability, and most of the K have small ones.
-FINEST, SCALE, COARSEST = 1 / 1024, 3.0, 0.1
+# A step between codes is 1/1024 at probability 1, and grows with e^(-l/2.5) to 1/10 at e^-11.6. An error
+# counts as much as the token's probability, and most of the K have small ones.
+FINEST, SCALE, COARSEST = 1 / 1024, 2.5, 0.1
 # A smaller log-probability counts as this one: no float32 softmax tells it from 0.
 LOWEST = -100.0
 # The log-mass t has the code (TAIL_HIGHEST - t) · TAIL_STEPS. At high temperatures, the sum of p^(1/T) over
 # many tokens is above 1; its logarithm is below that of the vocabulary.
 TAIL_HIGHEST, TAIL_STEPS = 12.0, 2048
-_HEAD = struct.Struct("<II4B")
+_HEAD = struct.Struct("<II6B")
 _BEND = -SCALE * np.log(COARSEST / FINEST)  # steps are equal below
 _MOST_LOW = 24  # a field of so many bits and the 7 before it fit into the four bytes that are read for it
 
@@ -101,13 +106,24 @@ def _values() -> NDArray[np.float32]:
 _VALUES = _values()
 
 
-def encode(top: TopLogprobs) -> bytes:
-    """Return the record of a document; its values are rounded, its positions and ids are exact."""
+def joined(documents: Sequence[TopLogprobs]) -> TopLogprobs:
+    """Return the positions of documents, at least one, one after the other."""
+    arrays = {
+        name: np.concatenate([getattr(top, name) for top in documents])
+        for name in ("positions", "ids", "logprobs", "tails")
+    }
+    return TopLogprobs(**arrays, temperatures=documents[0].temperatures)
+
+
+def encode(*documents: TopLogprobs) -> bytes:
+    """Return the record of 1 to 255 documents; values are rounded, positions and ids are exact."""
+    top = joined(documents)
     codes = codes_of(top.logprobs)
     largest = codes.max(axis=1, initial=0)
     tokens, indices = np.unique(top.ids, return_inverse=True)
     arrays = [
-        np.diff(top.positions, prepend=-1) - 1,
+        np.array([each.positions.size for each in documents[:-1]], dtype=np.int64),
+        np.concatenate([np.diff(each.positions, prepend=-1) for each in documents]) - 1,
         np.diff(tokens, prepend=-1) - 1,
         np.diff(indices.reshape(top.ids.shape), axis=1, prepend=-1).ravel() - 1,
         (largest[:, None] - codes).ravel(),
@@ -118,43 +134,46 @@ def encode(top: TopLogprobs) -> bytes:
     unary = np.zeros(int(highs.sum()) + highs.size, dtype=np.uint8)
     unary[np.cumsum(highs + 1) - 1] = 1
     tails = np.clip(np.rint((TAIL_HIGHEST - top.tails.astype(np.float64)) * TAIL_STEPS), 0, 0xFFFF)
-    head = _HEAD.pack(top.positions.size, tokens.size, *bits)
+    head = _HEAD.pack(top.positions.size, tokens.size, len(documents), *bits)
     parts = [head, largest.astype("<u2"), tails.astype("<u2"), *lows, np.packbits(unary)]
     return b"".join(map(bytes, parts))
 
 
-def decode(record: bytes, width: int, temperatures: Sequence[float]) -> TopLogprobs:
-    """Return what `encode` was given.
+def decode(record: bytes, width: int, temperatures: Sequence[float]) -> list[TopLogprobs]:
+    """Return the documents that `encode` was given.
 
     Args:
         record: the bytes.
         width: K, the number of tokens of each position.
         temperatures: those of the tails.
     """
-    count, different, *bits = _HEAD.unpack_from(record)
+    count, different, documents, *bits = _HEAD.unpack_from(record)
     data = np.frombuffer(record, dtype=np.uint8)
     begin = _HEAD.size
     end = begin + 2 * count * (1 + len(temperatures))
     numbers = data[begin:end].view("<u2")
     largest, tails = numbers[:count].astype(np.int64), numbers[count:].reshape(count, len(temperatures))
-    sizes = [count, different, count * width, count * width]
+    sizes = [documents - 1, count, different, count * width, count * width]
     lows = []
     for size, low in zip(sizes, bits, strict=True):
         begin, end = end, end + (size * low + 7) // 8
         lows.append(_unpacked_lows(data[begin:end], size, low))
     ends = np.flatnonzero(np.unpackbits(data[end:]))
     highs = np.split(np.diff(ends, prepend=-1) - 1, np.cumsum(sizes[:-1]))
-    gaps, token_gaps, index_gaps, values = (
+    counts, gaps, token_gaps, index_gaps, values = (
         (high << low) | rest for high, low, rest in zip(highs, bits, lows, strict=True)
     )
     tokens = np.cumsum(token_gaps + 1) - 1
-    return TopLogprobs(
-        positions=np.cumsum(gaps + 1) - 1,
-        ids=tokens[np.cumsum(index_gaps.reshape(count, width) + 1, axis=1) - 1],
-        logprobs=_VALUES[largest[:, None] - values.reshape(count, width)],
-        tails=(TAIL_HIGHEST - tails / TAIL_STEPS).astype(np.float32),
-        temperatures=tuple(temperatures),
-    )
+    ids = tokens[np.cumsum(index_gaps.reshape(count, width) + 1, axis=1) - 1]
+    logprobs = _VALUES[largest[:, None] - values.reshape(count, width)]
+    masses = (TAIL_HIGHEST - tails / TAIL_STEPS).astype(np.float32)
+    cuts = [0, *np.cumsum(counts).tolist(), count]
+    return [
+        TopLogprobs(
+            np.cumsum(gaps[part] + 1) - 1, ids[part], logprobs[part], masses[part], tuple(temperatures)
+        )
+        for part in starmap(slice, pairwise(cuts))
+    ]
 
 
 def _low_bits(array: NDArray[np.int64]) -> int:

@@ -2,12 +2,14 @@
 
 ::
 
-    data.bin        each document in order: number (uint64), length and CRC-32 of its record (uint32), record
-    offsets.bin     uint64, documents + 1: document d has the bytes offsets[d] to offsets[d + 1] of data.bin
+    data.bin        the documents in order, in frames of one or more: the number of the first (uint64), length
+                    and CRC-32 of the record (uint32), record
+    offsets.bin     uint64, documents + 1: document d is in the frame that begins at its byte offsets[d]
     manifest.json   teacher, tokenizer, shards, options; counts; size and SHA-256 of the other two files
 
 While teachers are asked there is `unfinished.json`, with the first part of the manifest, and `data.bin` grows
-by whole frames, in any order. The manifest is written last. `coding` describes a record.
+by whole frames of one document, in any order. Short ones are joined at the end, and the manifest is written
+last. `coding` describes a record.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from dataprep.core.errors import FileError, InputError
 from dataprep.core.records import describe
 from dataprep.tokens.shards.manifest import checksum, sha256_of
 
-FORMAT, VERSION = "dataprep-logits", 1
+FORMAT, VERSION = "dataprep-logits", 2
 MANIFEST, UNFINISHED, DATA, OFFSETS = "manifest.json", "unfinished.json", "data.bin", "offsets.bin"
 NAMES = {MANIFEST, UNFINISHED, DATA, OFFSETS}
-FRAME = struct.Struct("<QII")  # document, length and CRC-32 of its record
+FRAME = struct.Struct("<QII")  # first document, length and CRC-32 of the record
 # `capture` leaves finished logits as they are, also damaged ones: they must be removed first.
 AGAIN = "remove the directory, and make the logits again with `dataprep capture`"
 

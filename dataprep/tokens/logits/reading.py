@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-import numpy as np
-
 from dataprep.core import provenance
 from dataprep.core.errors import InputError, TokenizerError
 from dataprep.core.io import FileBytes, check_local
-from dataprep.tokens.logits.coding import TopLogprobs, decode
+from dataprep.tokens.logits.coding import TopLogprobs, decode, joined
 from dataprep.tokens.logits.files import AGAIN, DATA, FRAME, OFFSETS, differences, read_manifest
 from dataprep.tokens.shards.arrays import Array
 from dataprep.tokens.shards.manifest import sha256_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from dataprep.tokens.shards.reading import Shards
 
 
@@ -103,13 +99,16 @@ class Logits:
         index = number + self.documents if number < 0 else number
         if not 0 <= index < self.documents:
             raise IndexError(f"found {number}; there are {self.documents:,}")
-        begin, end = self._offsets[index : index + 2].tolist()
-        frame = self._data[begin:end]
-        if len(frame) >= FRAME.size:
-            named, length, crc = FRAME.unpack_from(frame)
-            record = frame[FRAME.size :]
-            if (named, length) == (index, len(record)) and crc32(record) == crc:
-                return decode(record, self.top_k, self.temperatures)
+        begin = self._offsets.at(index)
+        head = self._data[begin : begin + FRAME.size]
+        if len(head) == FRAME.size:
+            number, length, crc = FRAME.unpack(head)
+            record = self._data[begin + FRAME.size : begin + FRAME.size + length]
+            if len(record) == length and crc32(record) == crc:
+                documents = decode(record, self.top_k, self.temperatures)
+                place: int = index - number
+                if 0 <= place < len(documents):
+                    return documents[place]
         raise InputError(self.path / DATA, f"damaged at document {index}: its CRC-32 differs; {AGAIN}")
 
     def batch(self, numbers: Sequence[int]) -> TopLogprobs:
@@ -128,13 +127,7 @@ class Logits:
         # Not its truth value: an array of numbers has none.
         if not len(numbers):
             raise ValueError("found no document numbers; expected at least one")
-        parts = [self.document(number) for number in numbers]
-
-        def joined(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(part, name) for part in parts])
-
-        arrays = {name: joined(name) for name in ("positions", "ids", "logprobs", "tails")}
-        return TopLogprobs(**arrays, temperatures=self.temperatures)
+        return joined([self.document(number) for number in numbers])
 
 
 def check_shards(folder: Path, manifest: Mapping[str, Any], shards: Shards) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.core.io import writing
-from dataprep.tokens.logits.coding import TopLogprobs, encode
+from dataprep.tokens.logits.coding import TopLogprobs, decode, encode
 from dataprep.tokens.logits.files import (
     DATA,
     FRAME,
@@ -32,6 +32,8 @@ from dataprep.tokens.shards.writing import locked
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# More positions in a record share hardly more tokens, and all are read for any of its documents.
+_ENOUGH, _MOST_DOCUMENTS = 64, 255
 _BUSY = "another process is capturing there; wait for it, or give another directory"
 
 
@@ -45,10 +47,10 @@ class LogitsWriter:
     def __init__(self, folder: Path, facts: Mapping[str, Any], *, finished: bool) -> None:
         self.folder, self._facts, self.finished = folder, facts, finished
         count: int = facts["shards"]["documents"]
+        self._shape: tuple[int, list[float]] = (facts["options"]["top_k"], facts["options"]["temperatures"])
         # Where each document's frame begins in the file; -1 if it is not there yet.
         self._starts = np.full(count, -1, dtype=np.int64)
-        self._sizes = np.zeros(count, dtype=np.int64)
-        self._positions = 0
+        self._positions = np.zeros(count, dtype=np.int64)
         self._data: IO[bytes] | None = None
         if (folder / UNFINISHED).exists() and not finished:
             self._open()
@@ -88,17 +90,16 @@ class LogitsWriter:
             # After a power cut a file can end in zero bytes, and the CRC-32 of an empty record is 0.
             if not length or len(record) < length or crc32(record) != crc:
                 break
-            if number >= self._starts.size or self._starts[number] >= 0:
+            documents = decode(record, *self._shape)
+            place = slice(number, number + len(documents))
+            if place.stop > self._starts.size or (self._starts[place] >= 0).any():
                 break
-            self._add(number, end, record)
+            self._starts[place] = end
+            self._positions[place] = [top.positions.size for top in documents]
             end += FRAME.size + length
         if end < size:
             data.truncate(end)
         data.seek(end)
-
-    def _add(self, number: int, start: int, record: bytes) -> None:
-        self._starts[number], self._sizes[number] = start, FRAME.size + len(record)
-        self._positions += int.from_bytes(record[:4], "little")
 
     def write(self, documents: Iterable[tuple[int, TopLogprobs]]) -> None:
         """Append documents, each with its number; they are kept whatever happens to the process.
@@ -118,40 +119,69 @@ class LogitsWriter:
                     found = f"document {number}: found NaN among the teacher's log-probabilities"
                     advice = "give another teacher; a --teacher-model can also take --precision float32"
                     raise InputError(self.folder, f"{found}; expected numbers: {advice}")
-                record = encode(top)
                 # One call: a killed process leaves a whole frame, or one that is seen to be torn.
                 start = data.tell()
-                data.write(FRAME.pack(number, len(record), crc32(record)) + record)
+                data.write(_framed(number, top))
                 data.flush()
-                self._add(number, start, record)
+                self._starts[number], self._positions[number] = start, top.positions.size
 
     def finish(self) -> dict[str, Any]:
         """Put the documents in order, write the manifest and return it."""
         assert self.done.all()
         with writing(str(self.folder)):
             data = self._open()
-            # Replies of servers come in any order.
-            if not (np.diff(self._starts) > 0).all():
-                self._sort(data)
-            ends = np.concatenate([[0], np.cumsum(self._sizes)]).astype("<u8")
+            size = self._join(data)
             scratch = self.folder / f".{OFFSETS}.partial"
-            scratch.write_bytes(ends.tobytes())
+            scratch.write_bytes(np.append(self._starts, size).astype("<u8").tobytes())
             scratch.replace(self.folder / OFFSETS)
             files = {name: described(self.folder / name) for name in (DATA, OFFSETS)}
-            facts = {**self._facts, "positions": self._positions, "files": files}
+            facts = {**self._facts, "positions": int(self._positions.sum()), "files": files}
             manifest = write_manifest(self.folder, facts)
             (self.folder / UNFINISHED).unlink(missing_ok=True)
         provenance.wrote(self.folder, rows=self._starts.size)
         return manifest
 
-    def _sort(self, data: IO[bytes]) -> None:
-        """Write the frames again in the order of the documents."""
-        scratch = self.folder / f".{DATA}.partial"
+    def _join(self, data: IO[bytes]) -> int:
+        """Write the frames again in the order of the documents, short ones together; return their size."""
+        scratch, starts = self.folder / f".{DATA}.partial", self._starts.copy()
         with scratch.open("wb") as out:
-            for start, size in zip(self._starts.tolist(), self._sizes.tolist(), strict=True):
-                data.seek(start)
-                out.write(data.read(size))
+            for first, end in _groups(self._positions.tolist()):
+                starts[first:end] = out.tell()
+                if end - first == 1:
+                    out.write(self._frame(data, first))
+                else:
+                    out.write(_framed(first, *(self._document(data, each) for each in range(first, end))))
+            size = out.tell()
         scratch.replace(self.folder / DATA)
+        self._starts = starts
+        return size
+
+    def _frame(self, data: IO[bytes], number: int) -> bytes:
+        data.seek(self._starts[number])
+        head = data.read(FRAME.size)
+        return head + data.read(FRAME.unpack(head)[1])
+
+    def _document(self, data: IO[bytes], number: int) -> TopLogprobs:
+        frame = self._frame(data, number)
+        first: int = FRAME.unpack_from(frame)[0]
+        return decode(frame[FRAME.size :], *self._shape)[number - first]
+
+
+def _framed(first: int, *documents: TopLogprobs) -> bytes:
+    record = encode(*documents)
+    return FRAME.pack(first, len(record), crc32(record)) + record
+
+
+def _groups(positions: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first document of each frame, and that after its last one."""
+    first = total = 0
+    for number, count in enumerate(positions):
+        total += count
+        if total >= _ENOUGH or number - first == _MOST_DOCUMENTS - 1:
+            yield first, number + 1
+            first, total = number + 1, 0
+    if first < len(positions):
+        yield first, len(positions)
 
 
 @contextmanager
