@@ -104,10 +104,14 @@ class Baselines:
 
     @property
     def only_answer(self) -> str | None:
-        """The answer that nearly all rows got, if the gold answers are not nearly all the same."""
-        if self.rows < ENOUGH_ROWS or not self.answered:
+        """The answer of nearly all rows with a readable one, if the gold answers are not nearly all the same.
+
+        `None` also if half of the rows or more have no readable answer.
+        """
+        total = self.answered.total()
+        if self.rows < ENOUGH_ROWS or total <= self.rows / 2:
             return None
-        (answer, count), total = self.answered.most_common(1)[0], self.answered.total()
+        answer, count = self.answered.most_common(1)[0]
         if count < ONE_ANSWER * total or self.gold[answer] >= ONE_ANSWER * self.rows:
             return None
         return answer

@@ -231,6 +231,8 @@ class TrainOptions:
                 raise UsageError(f"--{name} {','.join(values)}: a name is repeated; give each one once")
         if self.teacher_logits is not None and self.teacher_model is not None:
             raise UsageError("--teacher-logits and --teacher-model: expected one of them")
+        if self.steps is not None and self.epochs is not None:
+            raise UsageError(f"--steps {self.steps} and --epochs {self.epochs:g}: expected one of them")
         if len(self.classes) == 1:
             raise UsageError(f"--classes {self.classes[0]}: expected two or more")
         if not 0 <= self.seed < 1 << 63:

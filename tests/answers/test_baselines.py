@@ -44,6 +44,7 @@ def test_a_system_that_answers_one_letter_is_named():
         ("ab" * 2, "aaaa"),  # too few rows to say so
         ("abcd" * 5, "ab" * 10),
         ("abcd" * 5, [None] * 20),
+        ("abcd" * 50, ["a", *[None] * 199]),
     ],
 )
 def test_other_systems_are_not_said_to_give_one_answer(gold, answered):

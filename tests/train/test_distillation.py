@@ -245,6 +245,15 @@ def test_rows_that_were_all_set_aside_are_an_error(place, tmp_path, share):
         )
 
 
+def test_a_teacher_without_a_share_has_no_loss(place, tmp_path):
+    """No figure of it is written: 0 would look like a teacher whom the student has learned by heart."""
+    stored(place)
+    run(place, tmp_path / "run", data="stored.jsonl", teacher_share=0.0)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert '"loss":' in lines
+    assert "loss_teacher" not in lines
+
+
 def test_stored_log_probabilities_are_not_packed(place, tmp_path):
     """They belong to rows as they are."""
     stored(place)

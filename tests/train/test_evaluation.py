@@ -222,6 +222,12 @@ def test_a_best_step_needs_evaluation_rows(place, tmp_path):
         TrainOptions(patience=3)
 
 
+def test_steps_and_epochs_exclude_each_other():
+    """One of them would be ignored in silence."""
+    with pytest.raises(UsageError, match="--steps 5 and --epochs 2: expected one of them"):
+        TrainOptions(steps=5, epochs=2)
+
+
 def test_a_run_that_gets_worse_says_so(place, tmp_path):
     """The weights before the first step are not kept; the warning is in the results too."""
     told = []

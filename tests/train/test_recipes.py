@@ -79,9 +79,7 @@ def test_records_name_the_recipe(data, tmp_path, run):
     ran = run("train", data, "-o", "a", *flags)
     assert ran.code == 0, ran.err
     assert "recipe tinyllm, given: --learning-rate 0.001, --steps 1" in ran.err
-    assert re.search(
-        r"recipe tinyllm, set: --gamma 1.0, --keep-status all, --cue True, --max-length 100", ran.err
-    )
+    assert re.search(r"recipe tinyllm, set: --gamma 1.0, --keep-status all, --cue, --max-length 100", ran.err)
     facts = json.loads((tmp_path / "a" / "facts.json").read_text())
     assert facts["recipe"]["name"] == "tinyllm"
     assert facts["recipe"]["given"] == {"learning_rate": 0.001, "steps": 1}
@@ -98,6 +96,10 @@ def test_the_recipe_is_for_rationales(tmp_path):
     chats = write_jsonl(tmp_path / "chat.jsonl", [{"messages": [{"role": "assistant", "content": "a"}]}])
     with pytest.raises(UsageError, match="--recipe is an option of rationale, and this is sft"):
         train(chats, output=tmp_path / "a", options=TrainOptions(recipe="tinyllm"))
+    rationales = write_jsonl(tmp_path / "rows.jsonl", [row(0)])
+    options = TrainOptions(recipe="tinyllm", model="llama-tiny")
+    with pytest.raises(UsageError, match=r"--recipe tinyllm: for students with an encoder.* llama-tiny"):
+        train(rationales, output=tmp_path / "b", options=options)
 
 
 @pytest.mark.usefixtures("tiny_t5")

@@ -209,7 +209,9 @@ class DistillationObjective(SftObjective):
     def __init__(self, student: Any, data: TrainData, context: TrainContext) -> None:
         super().__init__(student, data, context)
         options = context.options
-        self.weights = {PART: 1 - options.teacher_share, TEACHER: options.teacher_share}
+        self.weights = {PART: 1 - options.teacher_share}
+        if options.teacher_share:
+            self.weights[TEACHER] = options.teacher_share
         self.temperature = options.temperature
         self.teacher: PreTrainedModel | None = None
         if options.teacher_model is not None:
@@ -264,8 +266,8 @@ class DistillationObjective(SftObjective):
         and `top_ids` and `top_logprobs`, of shape `(M, K)`. Captured ones are those of all N positions, and
         `rest_logprobs`, of shape `(N,)`.
         """
-        # Weight 0: a forward pass of the teacher would be wasted.
-        if not self.weights[TEACHER]:
+        # Without a share, a forward pass of the teacher would be wasted.
+        if TEACHER not in self.weights:
             return super().loss_sums(model, tensors)
         inputs = document_inputs(tensors["ids"], tensors["bounds"])
         head = self.output.head(model, inputs, tensors["positions"])

@@ -123,7 +123,7 @@ class RationaleObjective(Objective):
         weights = weights_of(context.options, rows.teachers)
         if recipe := describe_recipe(context.options):
             for what in ("set", "given"):
-                values = ", ".join(f"{flag_of(name)} {_shown(value)}" for name, value in recipe[what].items())
+                values = ", ".join(_shown(*each) for each in recipe[what].items())
                 context.log(f"recipe {recipe['name']}, {what}: {values or 'nothing'}")
         train = _encode(context, context.data, rows, weights, student)
         train.learned_only = True
@@ -213,8 +213,11 @@ def few_used(dataset: RationaleDataset, rows: RationaleRows) -> list[str]:
     return warnings
 
 
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _shown(name: str, value: Any) -> str:
+    flag, _, off = flag_of(name).partition("/")
+    if isinstance(value, bool):
+        return flag if value else off or f"no {flag}"
+    return f"{flag} {','.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
 def _encode(
@@ -231,7 +234,10 @@ def _encode(
     for part, ledger in dataset.part_ledgers.items():
         context.log(f"  {part}: {ledger}")
     if dataset.encoder.cut:
-        context.log(f"  {dataset.encoder.cut:,} texts were cut to --max-length")
+        limits = "--max-length"
+        if context.options.max_target_length is not None:
+            limits += " or --max-target-length"
+        context.log(f"  {dataset.encoder.cut:,} times a question or a target was cut to {limits}")
     if others := [teacher for teacher in rows.teachers if teacher not in weights]:
         context.log(f"  not measured, since the training rows lack them: {', '.join(others)}")
     return dataset
@@ -241,6 +247,11 @@ def _task_encoder(student: Student, context: TrainContext) -> TaskEncoder:
     options = context.options
     limit = check_max_length(options.max_length, student.context_length)
     if not student.is_encoder_decoder:
+        if options.recipe is not None:
+            raise UsageError(
+                f"--recipe {options.recipe}: for students with an encoder, such as --model t5-tiny; found a "
+                f"decoder in --model {options.model}"
+            )
         if options.max_target_length is not None or options.keep_end:
             flag = "--keep-end" if options.max_target_length is None else "--max-target-length"
             raise UsageError(f"{flag}: a decoder reads question and target as one row; leave it out")
