@@ -139,8 +139,7 @@ def generate_command(
       dataprep generate requests.jsonl -o a.jsonl --model m --base-url http://g1:80/v1 --base-url http://g2:80/v1
       dataprep generate requests.jsonl -o responses.jsonl --model gpt-4o-mini --status
     """
-    from dataprep.teacher.batch_api import export_batch, import_batch
-    from dataprep.teacher.generate import GenerateReport, generate, status_of_requests
+    from dataprep.teacher.generate import generate, status_of_requests
     from dataprep.teacher.local import generate_locally
     from dataprep.teacher.requests import count_requests
     from dataprep.tokens.options import parse_template_args
@@ -156,21 +155,11 @@ def generate_command(
     _check_batch(batch, batch_file, base_url or [], engine)
     summary = Summary("generate", quiet=quiet, as_json=as_json)
     if batch == "export":
-        paths, count = export_batch(requests, output, config)
-        summary.say(*(f"generate: wrote {path}" for path in paths))
-        if config.is_newer_model and config.temperature is not None:
-            summary.say(f"  if {config.model} takes no temperature, export again with --temperature -1")
-        summary.say(f"generate: requests in batch files: {count:,}")
-        summary.finish({"requests": count, "files": [str(path) for path in paths]})
+        _export(summary, requests, output, config)
         return
     if batch == "import":
-        report = GenerateReport(Ledger())
-        results, report.ledger = import_batch(
-            requests, output, config, batch_file or [], teacher=teacher, on_failure=_remember(report)
-        )
-        summary.say(f"generate: results: {results} → {output}")
-        _finish(summary, report, output)
-        sys.exit(1 if report.ledger.failed else 0)
+        failed = _import(summary, requests, output, config, batch_file or [], teacher)
+        sys.exit(1 if failed else 0)
     if status:
         _finish(summary, status_of_requests(requests, output, config), output)
         return
@@ -203,6 +192,39 @@ def _check_batch(
     if len(base_urls) > 1 and (batch or engine == "transformers"):
         other = f"--batch {batch}" if batch else "--engine transformers"
         raise UsageError(f"--base-url is given {len(base_urls)} times, and {other} asks no endpoint itself")
+
+
+def _export(summary: Summary, requests: str, output: str, config: GenerationConfig) -> None:
+    from dataprep.teacher.batch_api import export_batch
+
+    paths, count = export_batch(requests, output, config)
+    summary.say(*(f"generate: wrote {path}" for path in paths))
+    if config.is_newer_model and config.temperature is not None:
+        summary.say(f"  if {config.model} takes no temperature, export again with --temperature -1")
+    summary.say(f"generate: requests in batch files: {count:,}")
+    summary.finish({"requests": count, "files": [str(path) for path in paths]})
+
+
+def _import(
+    summary: Summary,
+    requests: str,
+    output: str,
+    config: GenerationConfig,
+    files: Sequence[str],
+    teacher: str | None,
+) -> bool:
+    """Take the answers of batch files, and return whether a request failed."""
+    from dataprep.teacher.batch_api import import_batch
+    from dataprep.teacher.generate import GenerateReport
+
+    report = GenerateReport(Ledger())
+    on_failure = _remember(report)
+    results, report.ledger = import_batch(
+        requests, output, config, files, teacher=teacher, on_failure=on_failure
+    )
+    summary.say(f"generate: results: {results} → {output}")
+    _finish(summary, report, output)
+    return bool(report.ledger.failed)
 
 
 def _announce(summary: Summary, model: str, endpoints: Sequence[Endpoint], file: str) -> None:
