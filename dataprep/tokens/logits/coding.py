@@ -176,6 +176,14 @@ def decode(record: bytes, width: int, temperatures: Sequence[float]) -> list[Top
     ]
 
 
+def sizes_in(record: bytes, width: int, temperatures: Sequence[float]) -> list[int]:
+    """Return the number of positions of each document in a record; the arguments are those of `decode`."""
+    count, _, documents, *_ = _HEAD.unpack_from(record)
+    if documents == 1:  # nearly all: short ones are joined only when all are there
+        return [count]
+    return [top.positions.size for top in decode(record, width, temperatures)]
+
+
 def _low_bits(array: NDArray[np.int64]) -> int:
     """Return the number of low bits with which the array takes the fewest bits."""
     mean = int(array.sum()) // max(array.size, 1)

@@ -14,7 +14,7 @@ import numpy as np
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.core.io import writing
-from dataprep.tokens.logits.coding import TopLogprobs, decode, encode
+from dataprep.tokens.logits.coding import TopLogprobs, decode, encode, sizes_in
 from dataprep.tokens.logits.files import (
     DATA,
     FRAME,
@@ -90,12 +90,12 @@ class LogitsWriter:
             # After a power cut a file can end in zero bytes, and the CRC-32 of an empty record is 0.
             if not length or len(record) < length or crc32(record) != crc:
                 break
-            documents = decode(record, *self._shape)
-            place = slice(number, number + len(documents))
+            sizes = sizes_in(record, *self._shape)
+            place = slice(number, number + len(sizes))
             if place.stop > self._starts.size or (self._starts[place] >= 0).any():
                 break
             self._starts[place] = end
-            self._positions[place] = [top.positions.size for top in documents]
+            self._positions[place] = sizes
             end += FRAME.size + length
         if end < size:
             data.truncate(end)
