@@ -285,9 +285,17 @@ class PredictOptions:
     prediction: str = option("prediction", "Field for the most probable class.", metavar="NAME")
     probs: str = option("probs", "Field for the probabilities of the classes.", metavar="NAME")
     max_length: int | None = option(
-        None, "Maximum number of tokens per text. Defaults to the model's context length.", metavar="N", min=2
+        None,
+        "Maximum number of tokens per text. Defaults to that of the training, else to the model's context "
+        "length.",
+        metavar="N",
+        min=2,
     )
-    truncation: str = option("error", "What to do with longer texts.", choices=TRUNCATIONS)
+    truncation: str | None = option(
+        None,
+        "What to do with longer texts. Defaults to that of the training, else to error.",
+        choices=TRUNCATIONS,
+    )
     batch_size: int = option(64, "Rows per batch.", metavar="N", min=1)
     device: str = option("cpu", "Device.", choices=("cpu", "cuda"))
     cross_fit: bool = option(

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from dataprep import evaluate_classes, evaluate_file, predict_files, read_rows
+from dataprep import PredictOptions, evaluate_classes, evaluate_file, predict_files, read_rows
 from dataprep.core.errors import InputError, UsageError
 from dataprep.evaluate.settings import Settings
 from dataprep.train.options import TrainOptions
@@ -114,6 +114,43 @@ def test_a_classifier_of_transformers_and_a_run_that_drops_long_rows(tmp_path):
     }
     scored = [row for _, row in read_rows(str(tmp_path / "scored.parquet"))]
     assert sum(row["prediction"] == row["gold"][0] for row in scored) == 24 * values(result)["accuracy"]
+
+
+def long_rows(count):
+    """Rows whose first word is their label; the words behind the eighth would say another class."""
+    return [
+        {
+            "id": n,
+            "text": f"{WORDS[n % 3]} work {n} a b c d e " + f"{WORDS[n % 2]} " * 20,
+            "label": WORDS[n % 3],
+        }
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("truncation", ["truncate", "drop"])
+def test_predict_and_evaluate_read_texts_as_the_run_did(tmp_path, truncation):
+    """Both take the maximum length and the truncation from the run; options that are given win."""
+    rows = [*long_rows(24), {"id": 24, "text": "good work", "label": "good"}]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    options = TrainOptions(steps=40, max_length=8, truncation=truncation, save_every=0, precision="float32")
+    labelled = [{"text": f"{WORDS[n % 3]} work {n}", "label": WORDS[n % 3]} for n in range(24)]
+    run = train(write_jsonl(tmp_path / "train.jsonl", labelled), data, tmp_path / "run", options=options)
+    done = evaluate_classes(data, model=run.path, output=tmp_path / "scored.jsonl")
+    for model in (run.path, run.path / "student.safetensors"):
+        ledger = predict_files(model, [data], tmp_path / "out.jsonl")
+        assert (ledger.rows_out, ledger.dropped) == (done.ledger.rows_out, done.ledger.dropped)
+        scored, out = (
+            [row for _, row in read_rows(str(tmp_path / f"{name}.jsonl"))] for name in ("scored", "out")
+        )
+        for row, other in zip(scored, out, strict=True):
+            assert row["probs"] == pytest.approx(other["probs"], rel=1e-4)
+        given = evaluate_classes(data, predictions=tmp_path / "out.jsonl")
+        assert values(given.results[-1]) == values(done.results[-1])
+    longer = PredictOptions(max_length=100, truncation="error")
+    predict_files(run.path, [data], tmp_path / "longer.jsonl", options=longer)
+    (first, *_) = [row for _, row in read_rows(str(tmp_path / "longer.jsonl"))]
+    assert first["probs"] != pytest.approx(out[0]["probs"], rel=1e-4)
 
 
 def test_rows_that_stand_in_the_training_data_are_left_out(trained, tmp_path):

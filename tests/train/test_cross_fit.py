@@ -192,6 +192,23 @@ def test_the_mean_of_several_models(teachers, tmp_path):
         assert row["prediction"] == max(mean, key=mean.__getitem__)
 
 
+def test_each_model_reads_texts_as_its_run_did(tmp_path):
+    """Folds and each --with have the maximum length and the truncation of their own run."""
+    data = write_jsonl(tmp_path / "rows.jsonl", judged(24))
+    run(data, tmp_path / "teachers", cross_fit=2, max_length=4, truncation="drop")
+    run(data, tmp_path / "short", max_length=2, truncation="truncate")
+    run(data, tmp_path / "whole")
+    rows = [{"text": "good work and more words"}, {"text": "bad work"}]
+    given = write_jsonl(tmp_path / "in.jsonl", rows)
+    ledger = predict_files(tmp_path / "teachers", [given], tmp_path / "folds.jsonl", options=CROSS_FIT)
+    assert ledger.dropped == {"too long": 1}
+    predict_files([tmp_path / "short", tmp_path / "whole"], [given], tmp_path / "out.jsonl")
+    first, _ = read(tmp_path / "out.jsonl")
+    one, other = probs_of(tmp_path / "short", "good work"), probs_of(tmp_path / "whole", rows[0]["text"])
+    mean = {name: (one[name] + other[name]) / 2 for name in WORDS}
+    assert first["probs"] == pytest.approx(mean, rel=1e-4)
+
+
 def test_what_cannot_be_averaged_is_refused(teachers, tmp_path):
     """Other classes, teachers without --cross-fit, --cross-fit without teachers, a damaged record."""
     folder, data = teachers

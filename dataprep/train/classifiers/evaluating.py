@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from dataprep.evaluate.metrics.references import Reference
 from dataprep.evaluate.metrics.scores import ACCURACY, Row, Scored
 from dataprep.evaluate.predictions import Predictions
 from dataprep.evaluate.settings import Evaluation, OnProgress, Settings
-from dataprep.train.objective import check_max_length, read_with
+from dataprep.train.objective import read_with
 from dataprep.train.objectives.soft_label.classes import Classes, classes_of, name_of
 from dataprep.train.objectives.soft_label.rows import (
     Encoded,
@@ -37,7 +36,6 @@ from dataprep.train.objectives.soft_label.rows import (
     texts_of,
     usual_fields,
 )
-from dataprep.train.run_dir import OPTIONS
 
 NO_LABEL = "no label"
 # A row's texts and what the classifier reads of them; it raises for a row that cannot be measured.
@@ -190,10 +188,8 @@ class _Classifier:
         with quiet():
             self._scorer: Scorer = load_scorer(model)
         check_fields(self._scorer, settings.fields)
-        recorded = _recorded(model)
-        self._label = settings.label or recorded.get("label")
-        self._truncation = settings.truncation or recorded.get("truncation", "error")
-        self._limit = check_max_length(recorded.get("max_length"), self._scorer.context_length)
+        self._label = settings.label or self._scorer.recorded.get("label")
+        self._limits = self._scorer.limits(None, settings.truncation)
 
     def read(self, ledger: Ledger, rejects: files.Rejects) -> Iterator[ClassItem]:
         """Yield the rows with a label."""
@@ -202,7 +198,7 @@ class _Classifier:
         def prepare(row: Mapping[str, Any], gold: str | float) -> tuple[tuple[str, ...], Encoded]:
             scorer.classes.index(gold)
             texts = texts_of(row, fields or usual_fields(row))
-            return texts, scorer.encode_within(texts, self._limit, self._truncation)
+            return texts, scorer.encode_within(texts, *self._limits)
 
         return _read_items(self._path, ledger, rejects, prepare, self._label, scorer.classes.names)
 
@@ -233,17 +229,6 @@ class _Classifier:
             if self._on_progress is not None:
                 self._on_progress("predictions", len(batch), len(order))
         return probs
-
-
-def _recorded(model: str) -> dict[str, Any]:
-    """Return the options of the run that trained a classifier; none if it was no run of `train`."""
-    folder = Path(model) if Path(model).is_dir() else Path(model).parent
-    try:
-        return tomllib.loads((folder / OPTIONS).read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(folder / OPTIONS, f"damaged: {error}; restore it, or remove it") from None
 
 
 class _Predicted:

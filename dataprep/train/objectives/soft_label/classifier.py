@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dataprep.core import provenance
-from dataprep.core.errors import FileError, UsageError
+from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.core.io import check_local
 from dataprep.models.loading import check_finite
 from dataprep.train.objectives.soft_label import ngrams, tiny
@@ -26,6 +27,7 @@ from dataprep.train.objectives.soft_label.rows import (
     network_file,
 )
 from dataprep.train.options import CLASSIFIERS
+from dataprep.train.run_dir import OPTIONS
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -116,8 +118,24 @@ def load_scorer(path: str) -> Scorer:
     """Load a trained classifier from a network's file, a run or a model directory."""
     check_local(path, "a model")
     provenance.read(path)
-    if network := network_file(path):
-        return _load_network(network)
+    network = network_file(path)
+    scorer = _load_network(network) if network else _load_directory(path)
+    scorer.recorded = _recorded(Path(path))
+    return scorer
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    """Return the options of the run that trained a classifier; none if it was no run of `train`."""
+    options = (path if path.is_dir() else path.parent) / OPTIONS
+    try:
+        return tomllib.loads(options.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(options, f"damaged: {error}; restore it, or remove it") from None
+
+
+def _load_directory(path: str) -> ClassifierScorer:
     if not Path(path).is_dir():
         problem = "not a model that scores" if Path(path).exists() else "no such file or directory"
         known = f"{NETWORK_FILE}, a run's directory, or a classifier's as transformers saves it"

@@ -15,7 +15,6 @@ from dataprep.core.errors import RowError, UsageError
 from dataprep.core.jsonl import to_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
-from dataprep.train.objective import check_max_length
 from dataprep.train.objectives.soft_label.classes import name_of
 from dataprep.train.objectives.soft_label.ensemble import Member, load_ensemble
 from dataprep.train.objectives.soft_label.rows import (
@@ -130,9 +129,9 @@ class Scoring:
         self._orders = [[*map(scorer.classes.names.index, classes.names)] for scorer in self._scorers]
         for member in self._members:
             _check_recognised(member, options.fields)
+        self._limits = [scorer.limits(options.max_length, options.truncation) for scorer in self._scorers]
         for model in self._scorers:
             check_fields(model, options.fields)
-            check_max_length(options.max_length, model.context_length)
             model.model.to(options.device).eval()
 
     def __call__(self, block: files.Block) -> engine.Outcome:
@@ -157,10 +156,9 @@ class Scoring:
             numbers = member.numbers_for(texts)
             share = 1 / len(numbers) / len(self._members)
             for number in numbers:
-                scorer = member.scorers[number]
-                limit = options.max_length or scorer.context_length
-                encoded = scorer.encode_within(texts, limit, options.truncation)
-                tasks.append((first + number, share, encoded))
+                place = first + number
+                encoded = self._scorers[place].encode_within(texts, *self._limits[place])
+                tasks.append((place, share, encoded))
             first += len(member.scorers)
         return row, tasks
 

@@ -17,7 +17,7 @@ from dataprep.core.errors import FileError, InputError, Location, RowDropped, Ro
 from dataprep.core.io import Rejects
 from dataprep.core.ledger import Ledger
 from dataprep.core.records import describe
-from dataprep.train.objective import Batch, read_with
+from dataprep.train.objective import Batch, check_max_length, read_with
 from dataprep.train.objectives.soft_label.classes import Gold, Teacher, name_of
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class Scorer(ABC):
         # No fields if the model's maker did not record them; no context length if any text fits.
         self.model, self.classes, self.fields = model, classes, fields
         self.context_length, self.pad = context_length, pad
+        # The options of the run that trained it, by key; none if it is new, or no run of `train` made it.
+        self.recorded: Mapping[str, Any] = {}
 
     @abstractmethod
     def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
@@ -92,6 +94,11 @@ class Scorer(ABC):
     def describe(self) -> dict[str, Any]:
         """Return what the run's records say about fields and classes."""
         return {"fields": list(self.fields), "classes": list(self.classes.names)}
+
+    def limits(self, max_length: int | None, truncation: str | None) -> tuple[int | None, str]:
+        """Return the maximum length and the truncation: as chosen, else those of the run that trained it."""
+        limit = check_max_length(max_length or self.recorded.get("max_length"), self.context_length)
+        return limit, truncation or self.recorded.get("truncation", "error")
 
     def encode_within(self, texts: Sequence[str], limit: int | None, truncation: str) -> Encoded:
         """Encode a row's texts, with at most `limit` tokens."""
