@@ -100,6 +100,62 @@ def test_runs_of_different_objectives(runs):
     assert "different evaluation rows" in warnings[1]
 
 
+def test_losses_of_other_weights(run, tmp_path):
+    """The teacher's share decides what the loss is: chosen shares and the parts are shown."""
+    labelled = [{"text": f"{['bad', 'good'][n % 2]} work {n}", "label": n % 2} for n in range(24)]
+    taught = [row | {"probs": [0.8, 0.2] if row["label"] == 0 else [0.2, 0.8]} for row in labelled]
+    held = write_jsonl(tmp_path / "held.jsonl", taught)
+    rows_of = {"gold": labelled, "soft": taught, "less": taught, "hot": taught}
+    more = {"less": {"alpha": 0.2}, "hot": {"temperature": 3.0}}
+    for name, found in rows_of.items():
+        options = TrainOptions(steps=2, precision="float32", save_every=0, **more.get(name, {}))
+        train(write_jsonl(tmp_path / f"{name}.jsonl", found), held, tmp_path / name, options=options)
+    comparison = compare_runs([tmp_path / name for name in ("gold", "soft", "less")])
+    found = values(comparison)
+    assert found["options", "alpha"] == [0.0, 0.5, 0.2]
+    (warning,) = comparison.warnings()
+    assert warning == (
+        "the runs have different losses (alpha 0; alpha 0.2, temperature 2; alpha 0.5, temperature 2), which "
+        "are not comparable: compare their parts, or figures"
+    )
+    recorded = json.loads((tmp_path / "less/results.json").read_text())["results"]
+    for part in ("gold", "soft"):
+        assert found["losses", f"evaluation of {part}, after"][2] == recorded[f"eval_loss_{part}"]
+    assert "temperature 3" in compare_runs([tmp_path / "soft", tmp_path / "hot"]).warnings()[0]
+    assert compare_runs([tmp_path / "soft"]).warnings() == []
+    assert f"warning: {warning}" in run("compare", "gold", "soft", "less", cwd=tmp_path).err
+
+
+@pytest.mark.parametrize(
+    ("objective", "runs", "says"),
+    [
+        ("distillation", [{"teacher_share": 0.0, "teacher_model": "a"}, {"teacher_share": 0.0}], ""),
+        (
+            "distillation",
+            [{"teacher_share": 0.5}, {"teacher_share": 0.9}],
+            "teacher_share 0.9, temperature 2",
+        ),
+        ("distillation", [{"teacher_model": "a"}, {"teacher_model": "b"}], "temperature 2, teacher_model b"),
+        ("sft", [{"loss": "all"}, {"loss": "last"}], "(loss all; loss last)"),
+        ("sft", [{"alpha": 0.5, "temperature": 3.0}, {}], ""),
+        ("rationale", [{"gamma": 1.0}, {"gamma": 2.0}], "(answer 1, llama 0.5; answer 2, llama 0.5)"),
+    ],
+)
+def test_losses_of_other_objectives(tmp_path, objective, runs, says):
+    """Of the same objective, they depend on the teacher and its share, the parts' weights, or the mask."""
+    for number, options in enumerate(runs):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        lines = [f"{name} = {json.dumps(value)}\n" for name, value in options.items()]
+        (folder / "options.toml").write_text("".join(lines))
+        parts = {"answer": {"weight": options.get("gamma")}, "llama": {"weight": 0.5}}
+        facts = {"objective": objective} | ({"parts": parts} if objective == "rationale" else {})
+        (folder / "facts.json").write_text(json.dumps(facts))
+    found = compare_runs([tmp_path / "0", tmp_path / "1"]).warnings()
+    assert says in "".join(warning for warning in found if "losses" in warning)
+    assert bool(says) == any("different losses" in warning for warning in found)
+
+
 def test_figures_of_a_language_model(tmp_path):
     """What `--measure` writes into the metrics is shown beside chance and majority, which do not change."""
     (tmp_path / "options.toml").write_text('objective = "sft"\n')

@@ -15,6 +15,11 @@ from dataprep.inspect.runs.reading import BASELINES, Run, read_run
 # Options about how a run is shown and saved. They change nothing that is compared.
 _NOT_COMPARED = ("save_every", "keep", "keep_checkpoints", "tensorboard")
 
+# By objective, the options that decide what the loss is of the same rows.
+_LOSS = {"sft": ("loss",), "distillation": ("loss", "teacher_share"), "soft-label": ("alpha",)}
+# Beginning of the names of a loss's parts in the metrics.
+_PART = "eval_loss_"
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -61,6 +66,11 @@ class RunComparison:
         if len(objectives) > 1:
             named = ", ".join(sorted(objectives))
             warnings.append(f"the runs have different objectives ({named}): their losses are not comparable")
+        elif len(losses := {*map(_loss_of, self.runs)} - {""}) > 1:
+            warnings.append(
+                f"the runs have different losses ({'; '.join(sorted(losses))}), which are not comparable: "
+                "compare their parts, or figures"
+            )
         rows = {_digests(run, "eval") for run in self.runs}
         tokenizers = {_tokenizer(run) for run in self.runs}
         for what, found in (("evaluation rows", rows), ("tokenizers", tokenizers)):
@@ -125,7 +135,7 @@ def _lines(runs: Sequence[Run]) -> Iterator[Line]:
     yield Line("run", "dataprep", tuple(run.facts.get("dataprep") for run in runs))
     keys = dict.fromkeys(key for run in runs for key in run.options)
     for key in keys:
-        line = Line("options", key, tuple(_plain(run.options.get(key)) for run in runs))
+        line = Line("options", key, tuple(_plain(_option(run, key)) for run in runs))
         if key not in (*_NOT_COMPARED, "data", "eval", "rejects") and line.differs:
             yield line
     for name in ("train", "eval"):
@@ -156,6 +166,9 @@ def _of_training(runs: Sequence[Run]) -> Iterator[Line]:
     measured = [[line["eval_loss"] for line in run.evaluations] for run in runs]
     yield from _if_any("losses", "evaluation, before", [found[0] if found else None for found in measured])
     yield from _if_any("losses", "evaluation, after", [run.after.get("eval_loss") for run in runs])
+    for name in dict.fromkeys(name for run in runs for name in run.after if name.startswith(_PART)):
+        part = f"evaluation of {name.removeprefix(_PART)}, after"
+        yield Line("losses", part, tuple(run.after.get(name) for run in runs))
     # A loss that is NaN is recorded as null.
     numbers = [[loss for loss in found[1:] if loss is not None] for found in measured]
     yield from _if_any("losses", "evaluation, best", [min(found, default=None) for found in numbers])
@@ -171,6 +184,30 @@ def _of_training(runs: Sequence[Run]) -> Iterator[Line]:
 def _if_any(part: str, name: str, values: Sequence[Any]) -> Iterator[Line]:
     if any(value is not None for value in values):
         yield Line(part, name, tuple(values))
+
+
+def _option(run: Run, key: str) -> Any:
+    """Return an option as it was given, or else as the run chose it by its model and rows."""
+    value, chosen = run.options.get(key), run.facts.get(key)
+    return chosen if value is None and isinstance(chosen, int | float | str) else value
+
+
+def _loss_of(run: Run) -> str:
+    """Return what a run's loss is made of beside its rows: `alpha 0.5, temperature 2`; empty if unknown."""
+    if run.objective == "rationale":
+        parts = run.facts.get("parts")
+        values = {name: _nested(parts, name, "weight") for name in parts} if isinstance(parts, dict) else {}
+    else:
+        values = {name: _option(run, name) for name in _LOSS.get(run.objective or "", ())}
+        # A teacher without a share in the loss changes nothing.
+        if values.get("alpha") or values.get("teacher_share"):
+            values |= {
+                name: _option(run, name) for name in ("temperature", "teacher_model", "teacher_logits")
+            }
+    shown = {
+        name: f"{value:g}" if isinstance(value, int | float) else value for name, value in values.items()
+    }
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value is not None)
 
 
 def _nested(values: Mapping[str, Any], *names: str) -> Any:
