@@ -120,18 +120,18 @@ class Baselines:
         """Return how texts name an answer: `(a)`, or a class in quotation marks."""
         return f"({answer})" if self.letters else repr(answer)
 
-    def collapse(self, unit: str = "replies") -> str | None:
+    def collapse(self, unit: str = "replies", kind: str = "gold answers") -> str | None:
         """Return a sentence such as "198 of 200 replies are (a)" if a system gives one answer only."""
         if (answer := self.only_answer) is None:
             return None
         count, gold = self.answered[answer], self.gold[answer]
-        return f"{count:,} of {self.rows:,} {unit} are {self.shown(answer)}, and {gold:,} of the gold answers"
+        return f"{count:,} of {self.rows:,} {unit} are {self.shown(answer)}, and {gold:,} of the {kind}"
 
-    def below(self) -> str | None:
+    def below(self, kind: str = "gold answers") -> str | None:
         """Return a sentence that the accuracy is not above the majority or chance, unless it is."""
         if self.is_above or self.rows < ENOUGH_ROWS:
             return None
-        bar = f"{self.majority:.2%}, the share of {self.shown(self.most_frequent)} in the gold answers"
+        bar = f"{self.majority:.2%}, the share of {self.shown(self.most_frequent)} in the {kind}"
         if self.chance > self.majority:
             bar = f"{self.chance:.2%}, the share that guesses get right"
         low, high = wilson(self.right, self.rows)

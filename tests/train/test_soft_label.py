@@ -557,6 +557,54 @@ def test_a_collapsed_student_ends_with_a_warning(tmp_path):
     assert "warnings" not in run(data, tmp_path / "three", held, steps=60).results
 
 
+def test_training_rows_that_are_sorted_by_class(tmp_path):
+    """The rows that are looked at are a sample, so a student that has learned has no warning."""
+    words = ("bad", "fair", "good")
+    rows = [{"text": f"{words[n // 1100]} work {n}", "label": n // 1100} for n in range(3300)]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    results = run(data, tmp_path / "run", steps=60, batch_size=64).results
+    assert "warnings" not in results
+
+
+def test_a_collapsed_student_of_probabilities_alone(tmp_path):
+    """Without labels, the teacher's most probable classes show that it names one class for all rows."""
+    rows = [{"text": f"work {n}", "probs": [0.9, 0.1] if n % 4 else [0.1, 0.9]} for n in range(24)]
+    data, held = (write_jsonl(tmp_path / f"{name}.jsonl", rows) for name in ("rows", "held"))
+    kind = "teacher's most probable classes"
+    for place, held_out, about in (("one", held, "evaluation rows"), ("two", (), "training rows")):
+        found = run(data, tmp_path / place, held_out, steps=1, learning_rate=1e-9).results["warnings"]
+        assert found[0].startswith(f"{about}: 24 of 24 predictions are '0', and 18 of the {kind}; try")
+        assert found[1].startswith(
+            f"{about}: 75.00% (55.10% – 88.00%) is not above 75.00%, the share of '0' "
+        )
+        assert f"in the {kind}" in found[1]
+    rows += [{"text": f"work {n}", "label": "0"} for n in range(24, 36)]
+    mixed = write_jsonl(tmp_path / "mixed.jsonl", rows)
+    found = run(mixed, tmp_path / "mixed", steps=1, learning_rate=1e-9).results["warnings"]
+    assert f"36 of 36 predictions are '0', and 30 of the gold answers and the {kind}" in found[0]
+    # Of labels alone it learns nothing about the other rows.
+    found = run(mixed, tmp_path / "gold", steps=1, learning_rate=1e-9, alpha=0.0).results.get("warnings", [])
+    assert not any(kind in warning for warning in found)
+    taught = [{"text": row["text"], "probs": row["probs"]} for row in judged(24, probs=soft)]
+    learned = run(write_jsonl(tmp_path / "taught.jsonl", taught), tmp_path / "learned", steps=60)
+    assert "warnings" not in learned.results
+
+
+def test_the_advice_names_another_student(tmp_path):
+    """A `tiny` student is not told to try `tiny`."""
+    rows = [{"text": f"work {n}", "label": n % 4 == 0} for n in range(24)]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    run(data, tmp_path / "tiny", steps=1)
+    models = (
+        ("tiny", "a pretrained classifier as --model"),
+        (tmp_path / "tiny", "a pretrained"),
+        ("wide", "--model tiny"),
+    )
+    for number, (model, says) in enumerate(models):
+        found = run(data, tmp_path / f"{number}", model=str(model), steps=1, learning_rate=1e-9).results
+        assert f"more rows, or {says}" in found["warnings"][0]
+
+
 def held_out_of(folder):
     """A file of rows whose labels can be learned."""
     return write_jsonl(folder / "eval.jsonl", judged(12))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from dataprep.answers.baselines import baselines_of
+from dataprep.answers.baselines import Baselines, baselines_of
 from dataprep.core.errors import InputError, Location, RowError, UsageError
 from dataprep.core.ledger import Ledger
+from dataprep.core.sampling import shuffled_order
 from dataprep.train.objective import (
     Objective,
     SkippedRows,
@@ -34,6 +35,7 @@ from dataprep.train.objectives.soft_label.classes import (
 )
 from dataprep.train.objectives.soft_label.classifier import new_scorer
 from dataprep.train.objectives.soft_label.defaults import defaults_for
+from dataprep.train.objectives.soft_label.ngrams import GramScorer
 from dataprep.train.objectives.soft_label.rows import (
     GOLD,
     NO_GOLD,
@@ -56,9 +58,9 @@ _TARGETS = ("gold", "teacher", "has_teacher")
 # Not --batch-size: without gradients, more rows fit into memory.
 _MEASURED_AT_ONCE = 64
 # Advice of the warnings about a student that has learned little.
-_ADVICE = "try more --epochs, a learning rate 3 times as high or as low, more rows, or --model tiny"
-# Without evaluation rows, so many training rows show whether the student tells classes apart.
-_MOST_TRAINING_ROWS = 1000
+_ADVICE = "try more --epochs, a learning rate 3 times as high or as low, more rows, or"
+# Without labelled evaluation rows, a sample of so many rows shows whether the student tells classes apart.
+_SAMPLED_ROWS = 1000
 
 
 class SoftLabelObjective(Objective):
@@ -142,7 +144,7 @@ class SoftLabelObjective(Objective):
 
     def measure(self, processes: World | None = None) -> dict[str, Any]:
         """Return metrics over the evaluation rows that have a gold label, and what no skill reaches."""
-        gold, predicted = self._answers(processes)
+        gold, predicted = self._answers(self.data.eval, _labelled(self.data.eval), processes)
         figures: dict[str, Any] = dict(metrics_of(gold, predicted, self.student.classes))
         if not gold:
             return figures
@@ -151,17 +153,13 @@ class SoftLabelObjective(Objective):
 
     @torch.no_grad()
     def _answers(
-        self, processes: World | None = None, data: JudgedDataset | None = None
+        self, dataset: JudgedDataset, items: list[int], processes: World | None = None
     ) -> tuple[list[int], list[int]]:
-        """Return the gold classes of the rows that have one, and the predicted classes."""
-        dataset: JudgedDataset = data or self.data.eval
+        """Return the classes of rows by their labels, or else by the teacher, and the predicted classes."""
         model = self.student.model.eval()
         device = next(model.parameters()).device
-        labelled = (dataset.gold != NO_GOLD).nonzero().flatten().tolist()
-        if dataset is self.data.train:
-            labelled = labelled[:_MOST_TRAINING_ROWS]
-        labelled = by_length(labelled, dataset.lengths).tolist()
-        shard = processes.shard(labelled) if processes else labelled
+        items = by_length(items, dataset.lengths).tolist()
+        shard = processes.shard(items) if processes else items
         predicted: list[int] = []
         for start in range(0, len(shard), _MEASURED_AT_ONCE):
             tensors = dataset.batch(shard[start : start + _MEASURED_AT_ONCE]).tensors
@@ -169,7 +167,8 @@ class SoftLabelObjective(Objective):
             predicted += logits_of(model, inputs).argmax(-1).tolist()
         if processes:
             predicted = [number for part in processes.gather(predicted) for number in part]
-        return dataset.gold[labelled].tolist(), predicted
+        gold = torch.where(dataset.gold != NO_GOLD, dataset.gold, dataset.teacher.argmax(-1))
+        return gold[items].tolist(), predicted
 
     def settle(self) -> None:
         """Choose epochs and the optimizer's options by model and number of rows."""
@@ -189,25 +188,51 @@ class SoftLabelObjective(Objective):
 
     def results(self) -> dict[str, Any]:
         """Return the metrics over the evaluation rows, if there are any, and what no skill reaches."""
-        on_training_rows = self.data.eval is None
-        # Without evaluation rows, the training rows still show a student that names one class for all.
-        gold, predicted = self._answers(data=self.data.train if on_training_rows else self.data.eval)
-        results: dict[str, Any] = {"metrics": metrics_of(gold, predicted, self.student.classes)}
-        if gold:
-            baselines = baselines_of(gold, predicted, self.student.classes.names)
-            results["baselines"] = baselines.to_json()
-            sentences = [baselines.collapse("predictions"), baselines.below()]
-            about = "training rows" if on_training_rows else "accuracy"
-            results["warnings"] = [f"{about}: {found}; {_ADVICE}" for found in sentences if found]
-            for warning in results["warnings"]:
-                self.context.log(f"warning: {warning}")
-        return {"warnings": results.get("warnings", [])} if on_training_rows else results
+        dataset: JudgedDataset | None = self.data.eval
+        if dataset is None:
+            return {"warnings": self._of_sample("training rows", self.data.train)}
+        if not (items := _labelled(dataset)):
+            return {"metrics": {"rows": 0}, "warnings": self._of_sample("evaluation rows", dataset)}
+        gold, predicted = self._answers(dataset, items)
+        baselines = baselines_of(gold, predicted, self.student.classes.names)
+        metrics = metrics_of(gold, predicted, self.student.classes)
+        warnings = self._warnings("accuracy", baselines)
+        return {"metrics": metrics, "baselines": baselines.to_json(), "warnings": warnings}
+
+    def _of_sample(self, about: str, dataset: JudgedDataset) -> list[str]:
+        """Return the warnings of a sample of rows, which can have a teacher's probabilities only."""
+        items = [] if self.weights[SOFT] else _labelled(dataset)
+        items = items or list(range(len(dataset)))
+        # Not the first ones: files are often sorted by class.
+        drawn = shuffled_order(len(items), self.context.options.seed)[:_SAMPLED_ROWS]
+        sample = [items[number] for number in drawn.tolist()]
+        labelled = int((dataset.gold[sample] != NO_GOLD).sum())
+        kinds = ["gold answers"] if labelled else []
+        kinds += ["teacher's most probable classes"] if labelled < len(sample) else []
+        gold, predicted = self._answers(dataset, sample)
+        baselines = baselines_of(gold, predicted, self.student.classes.names)
+        return self._warnings(about, baselines, " and the ".join(kinds))
+
+    def _warnings(self, about: str, baselines: Baselines, kind: str = "gold answers") -> list[str]:
+        """Log and return warnings of a student that names one class, or is not above the majority."""
+        is_tiny = isinstance(self.student, GramScorer)
+        other = "a pretrained classifier as --model" if is_tiny else "--model tiny"
+        sentences = [baselines.collapse("predictions", kind), baselines.below(kind)]
+        warnings = [f"{about}: {found}; {_ADVICE} {other}" for found in sentences if found]
+        for warning in warnings:
+            self.context.log(f"warning: {warning}")
+        return warnings
 
     def facts(self) -> dict[str, Any]:
         """Return the teacher's weight that was used, and the options that depend on the rows."""
         options = self.context.options
         names = ("epochs", "learning_rate", "adam_epsilon", "weight_decay")
         return {"alpha": self.weights[SOFT]} | {name: getattr(options, name) for name in names}
+
+
+def _labelled(dataset: JudgedDataset) -> list[int]:
+    """Return the rows that have a label."""
+    return (dataset.gold != NO_GOLD).nonzero().flatten().tolist()
 
 
 def _check_options(context: TrainContext) -> None:
