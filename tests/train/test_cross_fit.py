@@ -13,7 +13,7 @@ from dataprep.train.objectives.soft_label.ensemble import digest_of, read_folds
 from dataprep.train.objectives.soft_label.rows import judged_rows, logits_of
 from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
-from tests.helpers import write_jsonl
+from tests.helpers import run_here, write_jsonl
 
 WORDS = ("bad", "fair", "good")
 CROSS_FIT = PredictOptions(cross_fit=True)
@@ -82,6 +82,27 @@ def test_a_row_gets_the_probabilities_of_the_teacher_that_has_not_seen_it(teache
     mean = {name: sum(found[name] for found in each) / count for name in each[0]}
     assert last["probs"] == pytest.approx(mean, rel=1e-4)
     assert all(folds[digest_of([row["text"]])] in range(count) for row in read(data))
+
+
+def test_rows_whose_texts_changed_are_new_rows(teachers, tmp_path):
+    """How many rows are recognised is reported, and a warning says if few are."""
+    folder, data = teachers
+    changed = [row | {"text": row["text"] + " " * (row["id"] < 30)} for row in judged(48)]
+    for count, rows in ((48, judged(48)), (18, changed), (0, [{"text": "new"}])):
+        given = write_jsonl(tmp_path / "in.jsonl", rows)
+        ledger = predict_files(folder, [given], tmp_path / "out.jsonl", options=CROSS_FIT)
+        assert ledger.recognised == {str(folder): count}
+        assert len(ledger.warnings()) == (count < 24)
+    assert f"{folder}: 0 of 1 rows are recognised as its training rows." in ledger.warnings()[0]
+    plain = predict_files(folder / "fold-0", [data], tmp_path / "out.jsonl")
+    assert (plain.recognised, plain.warnings()) == ({}, [])
+    write_jsonl(tmp_path / "in.jsonl", changed)
+    words = ("predict", "--cross-fit", folder, "in.jsonl", "-o", "out.jsonl")
+    done = run_here(words, cwd=tmp_path)
+    assert f"  {folder}: 18 of its training rows\nwarning: {folder}: 18 of 48 rows are recognised" in done.err
+    report = run_here((*words, "--json"), cwd=tmp_path).err
+    (found,) = json.loads(report)["outputs"]
+    assert (found["recognised"], len(found["warnings"])) == ({str(folder): 18}, 1)
 
 
 def test_a_stopped_run_does_not_train_finished_folds_again(teachers, tmp_path):

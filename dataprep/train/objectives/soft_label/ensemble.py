@@ -43,10 +43,9 @@ class Member:
     scorers: Sequence[Scorer]
     folds: Mapping[str, int] = field(default_factory=dict)
 
-    def numbers_for(self, texts: Sequence[str]) -> Sequence[int]:
-        """Return the indices of the classifiers that score a row."""
-        fold = self.folds.get(digest_of(texts)) if self.folds else None
-        return range(len(self.scorers)) if fold is None else [fold]
+    def fold_of(self, texts: Sequence[str]) -> int | None:
+        """Return the fold of a row that the teachers were trained on; `None` for any other row."""
+        return self.folds.get(digest_of(texts)) if self.folds else None
 
 
 def load_ensemble(paths: Sequence[str], *, cross_fit: bool = False) -> list[Member]:

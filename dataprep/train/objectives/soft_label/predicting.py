@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,31 @@ from dataprep.train.options import PredictOptions
 
 # A classifier's number, its share of the mean, and a row's texts as it reads them.
 _Task = tuple[int, float, Encoded]
+# A row, its tasks, and the numbers of the cross-fit runs that recognise it.
+_Row = tuple[dict[str, Any], list[_Task], list[int]]
+# The share of recognised rows below which there is a warning.
+_FEW = 0.5
+
+
+@dataclass
+class Predicted(Ledger):
+    """The rows that were scored.
+
+    Attributes:
+        recognised: with `cross_fit`, for each run the number of written rows that it was trained on.
+    """
+
+    recognised: dict[str, int] = field(default_factory=dict)
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each run that knows few of the rows."""
+        return [
+            f"{run}: {count:,} of {self.rows_out:,} rows are recognised as its training rows. A training row "
+            "whose text was changed gets the mean of teachers that have seen it: give rows with the texts "
+            "that `train --cross-fit` read"
+            for run, count in self.recognised.items()
+            if count < _FEW * self.rows_out
+        ]
 
 
 def predict_files(
@@ -41,7 +68,7 @@ def predict_files(
     options: PredictOptions | None = None,
     rejects: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Ledger:
+) -> Predicted:
     """Add a prediction and the probabilities of all classes to the rows of files.
 
     In CSV and TSV the probabilities are columns `prob_CLASS`.
@@ -56,7 +83,7 @@ def predict_files(
         progress: called with the number of input bytes that were read.
 
     Returns:
-        The number of rows read, written and rejected.
+        The number of rows read, written and rejected, and of those that cross-fit runs recognised.
 
     Raises:
         FileError: the model or a file cannot be read, or the output cannot be written.
@@ -78,7 +105,7 @@ def predict_files(
     models = [model] if isinstance(model, str | Path) else list(model)
     with quiet():
         members = load_ensemble([*map(str, models)], cross_fit=options.cross_fit)
-        operator, ledger = Scoring(members, options, flat=flat), Ledger()
+        operator, ledger = Scoring(members, options, flat=flat), Predicted()
     blocks = chain.from_iterable(files.read_row_blocks(path) for path in paths)
     # It imports torch, which may be missing.
     from dataprep.train.hardware.device import computing_with, threads_for
@@ -86,8 +113,10 @@ def predict_files(
     scorers = (scorer for member in members for scorer in member.scorers)
     threads = max(threads_for(scorer.model, options.device) for scorer in scorers)
     with computing_with(threads), files.open_rejects(rejects) as bad, files.open_output(str(output)) as out:
-        engine.run_into(blocks, operator, out, ledger, bad, paths=paths, progress=progress)
+        counts = engine.run_into(blocks, operator, out, ledger, bad, paths=paths, progress=progress)
         ledger.check()
+    if options.cross_fit:
+        ledger.recognised = {str(run): counts[number] for number, run in enumerate(models)}
     return ledger
 
 
@@ -138,9 +167,10 @@ class Scoring:
         """Score a block's rows in batches."""
         read = engine.read_block(block, self._take)
         read.outcome.put(b"".join(self._scored(read.rows)))
+        read.outcome.counts = Counter(number for *_, known in read.rows for number in known)
         return read.outcome
 
-    def _take(self, row: dict[str, Any]) -> tuple[dict[str, Any], list[_Task]]:
+    def _take(self, row: dict[str, Any]) -> _Row:
         options = self._options
         probs = self._columns if self._flat else [options.probs]
         if existing := [field for field in (options.prediction, *probs) if field in row]:
@@ -149,26 +179,28 @@ class Scoring:
                 advice = "name others with --prediction and --probs, or write .jsonl"
             raise RowError(f"field {existing[0]!r} exists already", advice)
         to_line(row)  # refuses, before the work, a row that could not be written with its scores
-        tasks, first = [], 0
-        for member in self._members:
+        tasks, known, first = [], [], 0
+        for position, member in enumerate(self._members):
             fields = options.fields or member.scorers[0].fields or usual_fields(row)
             texts = texts_of(row, fields)
-            numbers = member.numbers_for(texts)
+            fold = member.fold_of(texts)
+            known += [] if fold is None else [position]
+            numbers = range(len(member.scorers)) if fold is None else [fold]
             share = 1 / len(numbers) / len(self._members)
             for number in numbers:
                 place = first + number
                 encoded = self._scorers[place].encode_within(texts, *self._limits[place])
                 tasks.append((place, share, encoded))
             first += len(member.scorers)
-        return row, tasks
+        return row, tasks, known
 
-    def _scored(self, rows: list[tuple[dict[str, Any], list[_Task]]]) -> list[bytes]:
+    def _scored(self, rows: list[_Row]) -> list[bytes]:
         size = self._options.batch_size
         totals = [[0.0] * len(self._names) for _ in rows]
         for number, order in enumerate(self._orders):
             tasks = [
                 (index, share, encoded)
-                for index, (_, given) in enumerate(rows)
+                for index, (_, given, _) in enumerate(rows)
                 for scorer, share, encoded in given
                 if scorer == number
             ]
@@ -181,7 +213,7 @@ class Scoring:
                     total = totals[index]
                     for place, column in enumerate(order):
                         total[place] += share * probs[column]
-        return [self._line(row, probs) for (row, _), probs in zip(rows, totals, strict=True)]
+        return [self._line(row, probs) for (row, *_), probs in zip(rows, totals, strict=True)]
 
     def _probs(self, scorer: Scorer, texts: list[Encoded]) -> list[list[float]]:
         import torch
