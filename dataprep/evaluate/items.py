@@ -137,8 +137,15 @@ def read_items(
         except RowDropped as drop:
             ledger.drop(drop.reason)
         except RowError as error:
-            rejects.add(where, str(error), any_line(row))
+            is_labelled = dataset is None and metric is None and has_label(row)
+            hint = "; rows with a label are measured with --metric classes" if is_labelled else ""
+            rejects.add(where, f"{error}{hint}", any_line(row))
             ledger.fail(error.reason)
+
+
+def has_label(row: Mapping[str, Any], label: str | None = None) -> bool:
+    """Return whether a row looks like one for classifiers: no chat row, and with a label."""
+    return "messages" not in row and any(name in row for name in (label, "label", "score") if name)
 
 
 def _of_chat(row: Mapping[str, Any], where: Location, metric: Metric | None) -> Item:

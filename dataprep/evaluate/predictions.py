@@ -194,7 +194,8 @@ def _prediction(where: Location, row: Mapping[str, Any]) -> str:
             if row[name] is None and any(row.get(field) for field in REASONING_FIELDS):
                 return ""
             problem = f"field {name!r} is not a string: found {describe(row[name])}"
-            raise InputError(where, f"{problem}; expected what the system said, or an empty text")
+            hint = "; classes can be numbers with --metric classes" if type(row[name]) in (int, float) else ""
+            raise InputError(where, f"{problem}; expected what the system said, or an empty text{hint}")
     names = ", ".join(map(repr, row)) or "none"
     message = (
         f"no prediction: the row's fields are {names}; expected one in 'prediction', 'text' or 'response'"

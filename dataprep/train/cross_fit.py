@@ -22,10 +22,10 @@ from dataprep.core.sampling import shuffled_order
 from dataprep.core.urls import is_url
 from dataprep.train.objective import file_facts
 from dataprep.train.objectives.soft_label.classes import Classes, classes_of, name_of
-from dataprep.train.objectives.soft_label.ensemble import FOLDS_FILE, digest_of, fold_name
+from dataprep.train.objectives.soft_label.ensemble import FOLDS_FILE, digest_of
 from dataprep.train.objectives.soft_label.rows import JudgedRow, judged_rows
 from dataprep.train.options import TrainOptions
-from dataprep.train.run_dir import RunDir, working_in
+from dataprep.train.run_dir import RunDir, fold_name, working_in
 
 ROWS = "rows"
 
@@ -100,9 +100,8 @@ def _read(
 ) -> list[JudgedRow]:
     known, ledger = [*map(name_of, options.classes)], Ledger()
     with open_rejects(rejects) as bad:
-        found = judged_rows(
-            data, options.fields, options.label, known=known, rejects=bad, ledger=ledger, whole=True
-        )
+        shared: dict[str, Any] = {"known": known, "rejects": bad, "ledger": ledger}
+        found = judged_rows(data, options.fields, options.label, **shared, whole=True, labelled=True)
         rows = []
         for row in found:
             if options.fold_by is not None and options.fold_by not in (row.fields or {}):

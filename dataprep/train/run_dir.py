@@ -46,6 +46,11 @@ RESULTS = "results.json"
 _STEP, _EVALUATION = ("step", "loss", "tokens", "seconds"), ("step", "eval_loss")
 
 
+def fold_name(number: int) -> str:
+    """Return the name of the directory of the run of `--cross-fit` that has not seen a fold."""
+    return f"fold-{number}"
+
+
 def new_run_path(root: str | Path, now: datetime) -> Path:
     """Return an unused directory for a run: `runs/2026-11-21_14-30-00` below `root`."""
     base = Path(root) / "runs"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dataprep import evaluate_file, review_files, write_rows
+from dataprep import EvaluateSettings, evaluate_classes, evaluate_file, review_files, write_rows
 from dataprep.collect.review.scored import SHOWN
 from dataprep.core.errors import InputError, UsageError
 from tests.collect.test_review_page import UGLY, checked
@@ -95,6 +95,7 @@ def test_rows_come_from_a_pipe_and_from_several_files(run, scored, tmp_path):
         {"source": [1]},
         {"choices": 5},
         {"probs": [0.1, 0.9]},
+        {"classes": "a"},
         {"scores": {"accuracy": "1"}},
     ],
 )
@@ -104,6 +105,20 @@ def test_fields_of_another_kind(scored, wrong):
     write_jsonl(scored, [rows[0], rows[1] | wrong])
     with pytest.raises(InputError, match=rf"scored.jsonl:2: malformed '{next(iter(wrong))}'"):
         review_files([scored])
+
+
+@pytest.mark.parametrize("name", ["scored.jsonl", "scored.parquet"])
+def test_classes_that_no_row_has_count_for_chance(tmp_path, name):
+    """Of predictions without probabilities too: the classes are those of the evaluation, in its order."""
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"id": n, "label": "ab"[n % 2]} for n in range(12)])
+    given = write_jsonl(tmp_path / "given.jsonl", [{"id": n, "prediction": "a"} for n in range(12)])
+    settings = EvaluateSettings(classes=("c", "b", "a", "d"))
+    done = evaluate_classes(rows, predictions=given, output=tmp_path / name, settings=settings)
+    (group,) = review_files([tmp_path / name]).groups
+    assert group.answers.chance == done.results[0].figures[0].chance == 0.25
+    assert group.answers.to_json() == done.results[0].answers["accuracy"].to_json()
+    again = evaluate_classes(rows, predictions=tmp_path / name)
+    assert again.results == done.results
 
 
 def test_the_page_shows_any_text_as_it_is(tmp_path):

@@ -284,6 +284,52 @@ def test_a_class_that_the_student_does_not_have_is_a_bad_row(trained, tmp_path):
     assert r"grade\": 9" in (tmp_path / "bad.jsonl").read_text()
 
 
+def test_a_label_that_no_row_has(trained, tmp_path):
+    """It is an error that names the fields, with a model and with predictions; a few rows may lack it."""
+    run, held = trained
+    given = write_jsonl(tmp_path / "given.jsonl", [{"id": n, "prediction": 0} for n in range(40)])
+    rows = write_jsonl(
+        tmp_path / "rows.jsonl", [{"id": 1, "answer": "good"}, {"answer": "bad", "grade": None}]
+    )
+    fields = "the fields of the first are 'id', 'source', 'answer', 'grade': name the field of the label"
+    for source in ({"model": run.path}, {"predictions": given}):
+        with pytest.raises(InputError, match=rf"held.jsonl: no row has a label in 'grades'; {fields}"):
+            evaluate_classes(held, **source, settings=Settings(label="grades"))
+    with pytest.raises(
+        InputError, match="no row has a label in 'grade'; the fields of the first are 'id', 'ans"
+    ):
+        evaluate_classes(rows, model=run.path)
+    with pytest.raises(InputError, match="no row has a label in 'label' or 'score'"):
+        evaluate_classes(rows, predictions=given)
+
+
+def test_models_that_are_none_are_named(run, tmp_path):
+    """A path that does not exist, or a run with a classifier for each fold: not the rows are to blame."""
+    labelled = [{"id": n, "text": f"{WORDS[n % 3]} work {n}", "label": n % 3} for n in range(9)]
+    data = write_jsonl(tmp_path / "rows.jsonl", labelled)
+    options = TrainOptions(steps=1, cross_fit=2, save_every=0)
+    train(data, (), tmp_path / "teachers", options=options)
+    for place in ("missing", "runs/missing", "missing/student.safetensors"):
+        done = run("evaluate", place, "rows.jsonl")
+        assert (done.code, done.err.partition(";")[0]) == (1, f"error: {place}: no such file or directory")
+    says = "error: teachers: a run of `train --cross-fit`, with a classifier for each fold: give one of them"
+    for source in ("rows.jsonl", "-"):
+        done = run("evaluate", "teachers", source, input=data.read_bytes())
+        assert (done.code, done.err.startswith(says)) == (2, True)
+    with pytest.raises(
+        UsageError, match=r"with a classifier for each fold: give one of them, such as .*/fold-0"
+    ):
+        train(data, (), tmp_path / "no", options=TrainOptions(model=str(tmp_path / "teachers")))
+
+
+def test_ids_that_no_row_has(tmp_path):
+    """Predictions of other rows are an error, as for any other metric."""
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"id": n, "label": "a"} for n in range(3)])
+    given = write_jsonl(tmp_path / "given.jsonl", [{"id": f"x{n}", "prediction": "a"} for n in range(3)])
+    with pytest.raises(InputError, match="no id is one of the rows' ids: found 'x0', expected such as '0'"):
+        evaluate_classes(rows, predictions=given)
+
+
 def test_a_language_model_has_no_classes(tmp_path):
     """The function for answers says which one measures classes."""
     rows = write_jsonl(tmp_path / "rows.jsonl", [{"label": "a"}])
@@ -313,3 +359,9 @@ def test_rows_come_from_a_pipe(run, trained, tmp_path):
     predict_files(student.path, [tmp_path / "rows.jsonl"], tmp_path / "given.jsonl")
     more = ("--predictions", "given.jsonl", "--metric", "classes", "--label", "grade", "--json")
     assert json.loads(run("evaluate", "-", *more, input=labelled).out) == json.loads(piped.out)
+    rows = write_jsonl(tmp_path / "labels.jsonl", [{"id": 0, "label": 1}]).read_bytes()
+    done = run("evaluate", "-", "--predictions", "given.jsonl", input=rows)
+    assert "found a number 0; expected what the system said, or an empty text; classes can be" in done.err
+    write_jsonl(tmp_path / "given.jsonl", [{"id": 0, "prediction": "good"}])
+    done = run("evaluate", "-", "--predictions", "given.jsonl", input=rows)
+    assert "'id', 'label'; rows with a label are measured with --metric classes; correct" in done.err

@@ -230,6 +230,29 @@ def test_a_bad_row_is_named(tmp_path, row, says):
     assert not (tmp_path / "run" / "student.safetensors").exists()
 
 
+@pytest.mark.parametrize("more", [{}, {"cross_fit": 2}])
+def test_a_label_that_no_row_has(tmp_path, more):
+    """It is an error that names the fields; rows without a label are sound if others have one."""
+    rows = judged(8, probs=soft)
+    data, options = write_jsonl(tmp_path / "rows.jsonl", rows), TrainOptions(label="grade", steps=1, **more)
+    says = r"no row has a label in 'grade'; the fields of the first are 'text', 'label', 'probs': name"
+    with pytest.raises(InputError, match=says):
+        train(data, (), tmp_path / "run", options=options)
+    assert not (tmp_path / "run").exists()
+    gold = write_jsonl(tmp_path / "gold.jsonl", judged(8))
+    with pytest.raises(
+        InputError, match=r"gold.jsonl:1: nothing to learn: the row's fields are 'text', 'label'"
+    ):
+        train(gold, (), tmp_path / "run", options=options)
+    last = {"text": "good work", "grade": "2", "probs": soft(2)}
+    train(
+        write_jsonl(tmp_path / "rows.jsonl", [*rows, last]),
+        (),
+        tmp_path / "run",
+        options=replace(options, cross_fit=None),
+    )
+
+
 def test_no_row_is_left(tmp_path):
     """If all of them are set aside, the run ends before it makes a vocabulary."""
     path = write_jsonl(tmp_path / "rows.jsonl", [{"text": 5, "label": "a"}, {"text": 6, "label": "b"}])

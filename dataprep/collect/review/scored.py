@@ -180,7 +180,7 @@ def _check(row: Mapping[str, Any]) -> None:
         raise _malformed("scores", row["scores"])
 
 
-_OPTIONAL = {"source": str, "detail": str, "extracted": str, "choices": list, "probs": dict}
+_OPTIONAL = {"source": str, "detail": str, "extracted": str, "choices": list, "classes": list, "probs": dict}
 
 
 def _malformed(name: str, value: Any) -> RowError:
@@ -234,8 +234,9 @@ def _count(group: ScoredGroup, row: Mapping[str, Any], gold: str, answer: str | 
     if group.metric == "choice":
         offered = list(LETTERS[: len(row.get("choices") or ())])
     else:
-        # All classes, in their order, if a classifier predicted them.
-        offered = [name for name, value in (row.get("probs") or {}).items() if value is not None]
+        # All classes, in their order; a classifier's rows have their probabilities.
+        given = {name: value for name, value in (row.get("probs") or {}).items() if value is not None}
+        offered = [str(name) for name in row.get("classes") or given]
     names = group.names
     names.extend(name for name in (*offered, gold, answer) if name is not None and name not in names)
     group.pairs[gold, answer] += 1

@@ -17,7 +17,7 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
 from dataprep.core.records import describe
 from dataprep.evaluate.evaluator import ScoredRows, measure_rows
-from dataprep.evaluate.items import MISSING, Item
+from dataprep.evaluate.items import MISSING, Item, has_label
 from dataprep.evaluate.metrics.references import Reference
 from dataprep.evaluate.metrics.scores import ACCURACY, Row, Scored
 from dataprep.evaluate.predictions import Predictions
@@ -32,10 +32,12 @@ from dataprep.train.objectives.soft_label.rows import (
     length,
     logits_of,
     network_file,
+    no_label,
     teacher_of,
     texts_of,
     usual_fields,
 )
+from dataprep.train.run_dir import fold_name
 
 NO_LABEL = "no label"
 # A row's texts and what the classifier reads of them; it raises for a row that cannot be measured.
@@ -57,20 +59,23 @@ def measures_classes(
     """Return whether classes are to be measured: as the metric says, else by the model or the rows."""
     if settings.metric is not None or settings.dataset is not None:
         return settings.metric == "classes"
-    if model is not None:
-        return is_classifier(str(model))
+    if model is not None and is_classifier(str(model)):
+        return True
+    # A language model says itself which rows it needs; of any other path, the rows tell what it should be.
+    if model is not None and (Path(model) / "config.json").is_file():
+        return False
     # Standard input can be read only once.
     if files.STDIO in (str(path), str(predictions)):
         return False
     row: dict[str, Any] = {}
     with suppress(InputError):  # whoever reads all rows may set a bad one aside
         _, row = next(files.read_rows(str(path)), (None, {}))
-    return "messages" not in row and any(name in row for name in (settings.label, "label", "score") if name)
+    return has_label(row, settings.label)
 
 
 def is_classifier(model: str) -> bool:
-    """Return whether a path is a trained classifier: a small network, or one of `transformers`."""
-    if network_file(model):
+    """Return whether a path is a classifier: a small network, one of `transformers`, or a cross-fit run."""
+    if network_file(model) or (Path(model) / fold_name(0)).is_dir():
         return True
     try:
         config = orjson.loads((Path(model) / "config.json").read_bytes())
@@ -133,13 +138,18 @@ def _read_items(
     label: str | None,
     known: Sequence[str] = (),
 ) -> Iterator[ClassItem]:
-    """Yield the rows that have a label."""
+    """Yield the rows that have a label; one must have it."""
+    first: dict[str, Any] = {}
+    any_label = False
 
     def read(where: Location, row: dict[str, Any], _: bytes) -> ClassItem | None:
+        nonlocal any_label
         gold = gold_of(row, label, known)
         if gold is None:
             ledger.drop(NO_LABEL)
+            first.update({} if first else row)
             return None
+        any_label = True
         try:
             texts, encoded = prepare(row, gold)
         except RowDropped as drop:
@@ -152,6 +162,8 @@ def _read_items(
     for item in read_with(read, [path], rejects, ledger):
         if item is not None:
             yield item
+    if first and not any_label:
+        raise no_label(path, label, first)
 
 
 def _name(row: Mapping[str, Any], key: str) -> str | None:
@@ -174,7 +186,8 @@ def _row(
         "question": "\n".join(item.texts),
     }
     line |= {"prediction": predicted, "extracted": predicted, "gold": [gold], "scores": scored.scores}
-    line |= {"detail": None} | ({"probs": probs} if probs else {})
+    # `review` needs all classes, also those that no row has.
+    line |= {"detail": None} | ({"probs": probs} if probs else {"classes": list(classes.names)})
     return Row(item.source, reference, scored, contaminated=item.contaminated), line
 
 
@@ -254,16 +267,19 @@ class _Predicted:
     def score(self, rows: Iterator[Any], done: Evaluation) -> ScoredRows:
         """Yield the rows that have a prediction."""
         answered: list[tuple[ClassItem, str | float]] = []
+        any_item = False
         for item in rows:
+            any_item = True
             prediction = self._given.find(item)
             if prediction.text is None:
                 done.ledger.fail(prediction.failure or MISSING)
                 continue
             with located(item.where):
                 answered.append((item, _as_gold(prediction.text, item)))
+        if any_item:
+            done.unknown = self._given.unmatched(done.ledger.rows_in)
         if not answered:
             return
-        done.unknown = self._given.unmatched(done.ledger.rows_in)
         classes = self._classes([gold for item, predicted in answered for gold in (item.gold, predicted)])
         for item, predicted in answered:
             with located(item.where):
@@ -280,9 +296,12 @@ class _Predicted:
         # The names of the probabilities include classes that no row has, and give their order.
         for where, row in files.read_rows(self._predictions, growing=True):
             with located(where):
+                # Of an earlier `evaluate`, whose `scores` are no logits.
+                if row.get("metric") == "classes" and isinstance(row.get("classes"), list):
+                    return Classes(tuple(map(name_of, row["classes"])))
                 teacher = teacher_of(row)
-            if teacher is not None and isinstance(teacher.values, dict):
-                return Classes(tuple(teacher.values))
+                if teacher is not None and isinstance(teacher.values, dict):
+                    return Classes(tuple(teacher.values))
             break
         try:
             return classes_of((gold, None) for gold in found)

@@ -27,7 +27,7 @@ from dataprep.train.objectives.soft_label.rows import (
     network_file,
 )
 from dataprep.train.options import CLASSIFIERS
-from dataprep.train.run_dir import OPTIONS
+from dataprep.train.run_dir import OPTIONS, fold_name
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -118,10 +118,20 @@ def load_scorer(path: str) -> Scorer:
     """Load a trained classifier from a network's file, a run or a model directory."""
     check_local(path, "a model")
     provenance.read(path)
+    _check_no_folds(path)
     network = network_file(path)
     scorer = _load_network(network) if network else _load_directory(path)
     scorer.recorded = _recorded(Path(path))
     return scorer
+
+
+def _check_no_folds(path: str) -> None:
+    """Raise `UsageError` for a cross-fit run, whose classifiers are in directories of its own."""
+    if (first := Path(path) / fold_name(0)).is_dir():
+        raise UsageError(
+            f"{path}: a run of `train --cross-fit`, with a classifier for each fold: give one of them, such "
+            f"as {first}, or score rows with all of them with `predict --cross-fit`"
+        )
 
 
 def _recorded(path: Path) -> dict[str, Any]:
@@ -211,6 +221,7 @@ def _open_for_training(
             f"--model {folder}: expected a directory as transformers saves a model, a network's .safetensors "
             f"file, or for soft labels one of {', '.join(CLASSIFIERS)}"
         )
+    _check_no_folds(folder)
     provenance.read(folder)
     with explain_damage(folder):
         saved = _classes_of(AutoConfig.from_pretrained(folder, **_LOCAL))

@@ -16,14 +16,10 @@ import orjson
 
 from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.train.objectives.soft_label.rows import Scorer
+from dataprep.train.run_dir import fold_name
 
 # The record of a cross-fit run: for each row of its data, the fold that holds it.
 FOLDS_FILE = "folds.json"
-
-
-def fold_name(number: int) -> str:
-    """Return the name of the directory of the teacher that has not seen a fold."""
-    return f"fold-{number}"
 
 
 def digest_of(texts: Sequence[str]) -> str:

@@ -85,7 +85,7 @@ class SoftLabelObjective(Objective):
         # Bad rows are written when they are read as the dataset.
         skipped = context.rejects if context.rejects.raises else SkippedRows()
         settings: dict[str, Any] = {"known": classes.names, "rejects": skipped}
-        rows = list(judged_rows(context.data, fields, options.label, **settings))
+        rows = list(judged_rows(context.data, fields, options.label, **settings, labelled=True))
         if not rows:
             raise InputError(", ".join(context.data), "no row is left to train on")
         if not options.classes:

@@ -251,26 +251,43 @@ def judged_rows(
     rejects: Rejects | None = None,
     ledger: Ledger | None = None,
     whole: bool = False,
+    labelled: bool = False,
 ) -> Iterator[JudgedRow]:
     """Read the rows of files; the text is in `fields`, by default the usual ones of each file's first row.
 
     `known` are the classes if they are named, `rejects` gets bad rows, `ledger` counts rows, and with `whole`
-    the rows come with all of their fields.
+    the rows come with all of their fields. With `labelled`, a `label` that no row has is an error.
     """
     # By each file's first row: files of one run can name their fields differently.
     used: dict[str, Sequence[str]] = {}
+    first: dict[str, Any] = {}
 
     def read(where: Location, row: dict[str, Any], text: bytes) -> JudgedRow:
         if where.path not in used:
             used[where.path] = fields or usual_fields(row)
+            first.update({} if first else row)
         _check_fields(row, {*used[where.path], label})
         texts = texts_of(row, used[where.path])
         gold, teacher = gold_of(row, label, known), teacher_of(row)
         if gold is None and teacher is None:
-            raise RowError("nothing to learn", "expected a label, a score or probabilities")
+            expected = f"a label in {label!r}" if label else "a label, a score"
+            found = f"the row's fields are {_names_of(row)}; " if label else ""
+            raise RowError("nothing to learn", f"{found}expected {expected} or probabilities")
         return JudgedRow(where, texts, gold, teacher, text, row if whole else None)
 
-    yield from read_with(read, paths, rejects or Rejects(None), Ledger() if ledger is None else ledger)
+    any_label = not (labelled and label)
+    for row in read_with(read, paths, rejects or Rejects(None), Ledger() if ledger is None else ledger):
+        any_label = any_label or row.gold is not None
+        yield row
+    if first and not any_label:
+        raise no_label(", ".join(paths), label, first)
+
+
+def no_label(path: str, label: str | None, first: Mapping[str, Any]) -> InputError:
+    """Return the error for rows of which none has a label; `first` is one of them."""
+    field = repr(label) if label else "'label' or 'score'"
+    found = f"no row has a label in {field}; the fields of the first are {_names_of(first)}"
+    return InputError(path, f"{found}: name the field of the label with --label")
 
 
 def _check_fields(row: Mapping[str, Any], used: set[str | None]) -> None:
