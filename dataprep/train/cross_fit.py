@@ -22,10 +22,10 @@ from dataprep.core.sampling import shuffled_order
 from dataprep.core.urls import is_url
 from dataprep.train.objective import file_facts
 from dataprep.train.objectives.soft_label.classes import Classes, classes_of, name_of
-from dataprep.train.objectives.soft_label.ensemble import FOLDS_FILE, digest_of
+from dataprep.train.objectives.soft_label.ensemble import digest_of
 from dataprep.train.objectives.soft_label.rows import JudgedRow, judged_rows
 from dataprep.train.options import TrainOptions
-from dataprep.train.run_dir import RunDir, fold_name, working_in
+from dataprep.train.run_dir import FOLDS_FILE, RunDir, fold_name, working_in
 
 ROWS = "rows"
 
@@ -75,7 +75,8 @@ def train_folds(
         with run_dir.preparing():
             rows = _read(data, options, rejects, log)
             folds = assign_folds(rows, count, options.fold_by, options.seed)
-            run_dir.record({"folds": count, "data": {"train": file_facts(data)}}, resume=resume)
+            files = {"train": file_facts(data)} | ({"eval": file_facts(eval_data)} if eval_data else {})
+            run_dir.record({"folds": count, "data": files, "rows": {"train": len(rows)}}, resume=resume)
             paths = _write_rows(run_dir.path / ROWS, rows, folds, count)
         one_fold = replace(_with_classes(options, rows, folds), cross_fit=None, fold_by=None)
         results = []
@@ -210,7 +211,17 @@ def together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     metrics = [result.get("metrics", {"rows": 0}) for result in results]
     rows = [found["rows"] for found in metrics]
     means = _means(results, [1] * len(results))
-    return means | sums | {"metrics": {"rows": sum(rows)} | _means(metrics, rows)}
+    warnings = [
+        f"{fold_name(fold)}: {warning}"
+        for fold, result in enumerate(results)
+        for warning in result.get("warnings", ())
+    ]
+    return (
+        means
+        | sums
+        | {"metrics": {"rows": sum(rows)} | _means(metrics, rows)}
+        | ({"warnings": warnings} if warnings else {})
+    )
 
 
 def _means(values: Sequence[Mapping[str, Any]], weights: Sequence[int]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from dataprep.tokens.shards.manifest import is_shards
 from dataprep.train.objectives.registry import ObjectiveSpec, choose_objective
 from dataprep.train.options import TrainOptions
 from dataprep.train.run_dir import (
+    FOLDS_FILE,
     RunDir,
     advise_on_interrupt,
     new_run_path,
@@ -43,6 +44,8 @@ _STUDENT = (
     "special_tokens*",
     "*.jinja",
 )
+# The same of a run with --cross-fit, and what `predict --cross-fit` needs besides.
+_FOLDS = (FOLDS_FILE, "rows/*", *(f"*/{name}" for name in _STUDENT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +121,11 @@ def train(
         place = _run_path(output, root, resume=resume)
         check_cross_fit([*paths, *eval_paths, place])
         assert chosen is not None  # all files are on this machine
+        options = chosen.with_model(options)
         fold = partial(train, resume=resume, workers=workers, on_metrics=on_metrics, log=log)
         data_of = chosen.paths, chosen.eval_paths
         results = train_folds(fold, *data_of, place, options, rejects, log or _ignore, resume=resume)
+        provenance.wrote(place, names=_FOLDS)
         return Trained(Path(place), chosen.spec.name, results)
 
     from dataprep.train.hardware.distributed import processes
@@ -138,8 +143,7 @@ def train(
         if chosen is None:
             local = stack.enter_context(fetched(world, folder, [*paths, *eval_paths]))
             chosen = _Chosen.of(local[: len(paths)], local[len(paths) :], options, rejects)
-        if options.model == "auto":
-            options = replace(options, model=chosen.spec.preset)
+        options = chosen.with_model(options)
         run_dir = stack.enter_context(_opened(place, folder, world, log, resume=resume))
         bad: Rejects = SkippedRows()
         if world.first:
@@ -183,6 +187,10 @@ class _Chosen:
         if not eval_read and (flags := [flag for flag, is_given in needing.items() if is_given]):
             raise UsageError(f"{flags[0]} on evaluation rows: give --eval FILE")
         return cls(read, eval_read, spec, unchanged)
+
+    def with_model(self, options: TrainOptions) -> TrainOptions:
+        """Return the options with the objective's smallest preset in place of `auto`."""
+        return replace(options, model=self.spec.preset) if options.model == "auto" else options
 
 
 def _files(path: str) -> list[str]:

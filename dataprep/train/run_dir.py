@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 OPTIONS, FACTS, METRICS, TOKENS = "options.toml", "facts.json", "metrics.jsonl", "tokens"
 RESULTS = "results.json"
+# The record of a cross-fit run: for each row of its data, the fold that holds it.
+FOLDS_FILE = "folds.json"
 # The fields that a line of metrics must have: of a step, or of an evaluation.
 _STEP, _EVALUATION = ("step", "loss", "tokens", "seconds"), ("step", "eval_loss")
 

@@ -1,11 +1,12 @@
 """Teachers of folds: who has seen which row, what a stop costs, and the mean of several models."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
-from dataprep import PredictOptions, predict_files, read_rows
+from dataprep import PredictOptions, compare_runs, predict_files, read_rows
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.train.cross_fit import assign_folds
 from dataprep.train.objectives.soft_label.classifier import load_scorer
@@ -103,6 +104,64 @@ def test_rows_whose_texts_changed_are_new_rows(teachers, tmp_path):
     report = run_here((*words, "--json"), cwd=tmp_path).err
     (found,) = json.loads(report)["outputs"]
     assert (found["recognised"], len(found["warnings"])) == ({str(folder): 18}, 1)
+
+
+def test_compare_shows_the_figures_over_all_folds(teachers, tmp_path):
+    """Sums of steps, tokens and seconds, means of losses and figures, and what all folds share."""
+    folder, data = teachers
+    run(data, tmp_path / "plain", data)
+    comparison = compare_runs([folder, tmp_path / "plain"])
+    found = {(line.part, line.name): line.values for line in comparison.lines}
+    results = json.loads((folder / "results.json").read_bytes())["results"]
+    folds = [json.loads((folder / f"fold-{k}/results.json").read_bytes())["results"] for k in range(3)]
+    assert found["training", "steps"] == (18, 6)
+    assert found["training", "tokens"][0] == sum(fold["tokens"] for fold in folds) > 0
+    assert found["training", "tokens a second"][0] == results["tokens"] / results["seconds"]
+    for name, key in (("training, last", "loss_last"), ("evaluation, before", "eval_loss_before")):
+        assert found["losses", name][0] == pytest.approx(sum(fold[key] for fold in folds) / 3)
+    assert found["losses", "evaluation of gold, after"][0] == results["eval_loss_gold"]
+    assert found["figures", "accuracy, after"][0] == results["metrics"]["accuracy"]
+    assert found["run", "objective"] == ("soft-label", "soft-label")
+    assert found["model", "model"] == ("tiny", "tiny")
+    assert ("options", "model") not in found
+    assert found["data", "train rows"] == (48, 48)
+    assert comparison.warnings() == []
+    other = write_jsonl(tmp_path / "other.jsonl", judged(24))
+    run(data, tmp_path / "other", other)
+    assert "different evaluation rows" in compare_runs([folder, tmp_path / "other"]).warnings()[0]
+    stopped = shutil.copytree(folder, tmp_path / "stopped")
+    (stopped / "results.json").unlink()
+    comparison = compare_runs([stopped])
+    says = f"{stopped}: not finished: its folds are runs: compare {stopped}/fold-0 and the others"
+    assert comparison.warnings() == [says]
+    assert next(line.values for line in comparison.lines if line.name == "steps") == (None,)
+
+
+def test_one_manifest_is_beside_the_run(tmp_path):
+    """As for every other run: it has the students and rows of all folds, and `predict` names the run."""
+    write_jsonl(tmp_path / "rows.jsonl", judged(24))
+    done = run_here(("train", "rows.jsonl", "--cross-fit", "2", "--steps", "2", "-o", "cf"), cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert [path.name for path in tmp_path.rglob("*.manifest.json")] == ["cf.manifest.json"]
+    (output,) = json.loads((tmp_path / "cf.manifest.json").read_bytes())["outputs"]
+    students, rows = (
+        [f"{place}{fold}{suffix}" for fold in range(2)]
+        for place, suffix in (("fold-", "/student.safetensors"), ("rows/", ".jsonl"))
+    )
+    assert list(output["files"]) == [*students, "folds.json", *rows]
+    assert run_here(("verify", "cf"), cwd=tmp_path).code == 0
+    run_here(("predict", "--cross-fit", "cf", "rows.jsonl", "-o", "out.jsonl"), cwd=tmp_path)
+    inputs = json.loads((tmp_path / "out.jsonl.manifest.json").read_bytes())["inputs"]
+    assert [found["path"] for found in inputs] == ["cf", "rows.jsonl"]
+
+
+def test_warnings_of_folds_are_results_of_the_run(tmp_path):
+    """They name the fold."""
+    rows = [{"text": f"work {n}", "label": "ab"[n % 4 == 0]} for n in range(48)]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    found = run(data, tmp_path / "run", cross_fit=2, steps=1, learning_rate=1e-9).results
+    assert found["warnings"][0].startswith("fold-0: accuracy: 24 of 24 predictions are 'a', and")
+    assert found["warnings"][-1].startswith("fold-1: accuracy")
 
 
 def test_a_stopped_run_does_not_train_finished_folds_again(teachers, tmp_path):

@@ -150,27 +150,26 @@ def _lines(runs: Sequence[Run]) -> Iterator[Line]:
 
 def _of_training(runs: Sequence[Run]) -> Iterator[Line]:
     last = [run.steps[-1] if run.steps else {} for run in runs]
-    yield Line("training", "steps", tuple(line.get("step", 0) for line in last))
+    yield Line("training", "steps", tuple(run.total("steps") for run in runs))
     yield from _if_any("training", "steps planned", [line.get("steps") for line in last])
     yield from _if_any("training", "kept step", [run.kept_step for run in runs])
-    yield Line("training", "tokens", tuple(sum(line["tokens"] for line in run.steps) for run in runs))
-    yield Line("training", "seconds", tuple(sum(line["seconds"] for line in run.steps) for run in runs))
+    for name in ("tokens", "seconds"):
+        yield Line("training", name, tuple(run.total(name) for run in runs))
     yield Line("training", "tokens a second", tuple(run.tokens_per_second for run in runs))
     yield from _if_any("training", "share of the device's peak", [run.mfu for run in runs])
     memory = [max((line.get("memory_mb") or 0 for line in run.steps), default=0) for run in runs]
     yield Line("training", "peak memory in MB", tuple(value or None for value in memory))
-    yield Line(
-        "losses", "training, first", tuple(run.steps[0]["loss"] if run.steps else None for run in runs)
-    )
-    yield Line("losses", "training, last", tuple(line.get("loss") for line in last))
-    measured = [[line["eval_loss"] for line in run.evaluations] for run in runs]
-    yield from _if_any("losses", "evaluation, before", [found[0] if found else None for found in measured])
+    losses = [run.losses() for run in runs]
+    yield Line("losses", "training, first", tuple(found.get("loss_first") for found in losses))
+    yield Line("losses", "training, last", tuple(found.get("loss_last") for found in losses))
+    yield from _if_any("losses", "evaluation, before", [found.get("eval_loss_before") for found in losses])
     yield from _if_any("losses", "evaluation, after", [run.after.get("eval_loss") for run in runs])
     for name in dict.fromkeys(name for run in runs for name in run.after if name.startswith(_PART)):
         part = f"evaluation of {name.removeprefix(_PART)}, after"
         yield Line("losses", part, tuple(run.after.get(name) for run in runs))
     # A loss that is NaN is recorded as null.
-    numbers = [[loss for loss in found[1:] if loss is not None] for found in measured]
+    measured = [[line["eval_loss"] for line in run.evaluations[1:]] for run in runs]
+    numbers = [[loss for loss in found if loss is not None] for found in measured]
     yield from _if_any("losses", "evaluation, best", [min(found, default=None) for found in numbers])
     figures = [run.figures() for run in runs]
     for name in dict.fromkeys(name for found in figures for name in found):
@@ -238,7 +237,11 @@ def _files(run: Run, part: str) -> str | None:
 
 def _digests(run: Run, part: str) -> tuple[str, ...] | None:
     """Return the SHA-256 of files, by which equal data are known whatever their names are."""
-    return tuple(sorted(str(file.get("sha256")) for file in _files_of(run, part))) or None
+    files = _files_of(run, part)
+    if part == "eval" and run.is_cross_fit:
+        # Each teacher is measured on the training rows that it has not seen.
+        files = files or _files_of(run, "train")
+    return tuple(sorted(str(file.get("sha256")) for file in files)) or None
 
 
 def _tokenizer(run: Run) -> str | None:

@@ -16,7 +16,7 @@ from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.core.io import check_local, printable
 from dataprep.core.options import to_config
 from dataprep.train.options import TrainOptions
-from dataprep.train.run_dir import FACTS, METRICS, OPTIONS, RESULTS
+from dataprep.train.run_dir import FACTS, METRICS, OPTIONS, RESULTS, fold_name
 
 State = Literal["finished", "in progress", "not finished", "damaged"]
 # Values that no skill is needed for. They are the same before and after.
@@ -29,6 +29,9 @@ _OPTIONAL = ("loss", "steps", "mfu", "memory_mb")
 @dataclass(slots=True)
 class Run:
     """A run, with everything that its directory says.
+
+    The steps of a run with `--cross-fit` are in the runs of its folds. It has the facts that all of them
+    share, and results with sums and means over them.
 
     Attributes:
         path: the directory, as it was given.
@@ -61,10 +64,23 @@ class Run:
         return "soft-label" if "classes" in facts else "rationale" if "parts" in facts else None
 
     @property
+    def is_cross_fit(self) -> bool:
+        """True if its folds are runs of their own."""
+        return bool(self.options.get("cross_fit"))
+
+    def total(self, name: str) -> Any:
+        """Return the number of steps, or their tokens or seconds; `None` of a cross-fit run in progress."""
+        if self.is_cross_fit:
+            return self.results.get(name)
+        if name == "steps":
+            return self.steps[-1]["step"] if self.steps else 0
+        return sum(line[name] for line in self.steps)
+
+    @property
     def tokens_per_second(self) -> float | None:
         """Tokens of all steps by their time; evaluations and checkpoints do not count."""
-        seconds = sum(line["seconds"] for line in self.steps)
-        return sum(line["tokens"] for line in self.steps) / seconds if seconds else None
+        seconds = self.total("seconds")
+        return self.total("tokens") / seconds if seconds else None
 
     @property
     def mfu(self) -> float | None:
@@ -72,6 +88,14 @@ class Run:
         pairs = [(line["mfu"], line["seconds"]) for line in self.steps if line.get("mfu") is not None]
         seconds = sum(weight for _, weight in pairs)
         return sum(share * weight for share, weight in pairs) / seconds if seconds else None
+
+    def losses(self) -> Mapping[str, Any]:
+        """Return the losses of the first and last step, and of the evaluation before them, by their names."""
+        if self.is_cross_fit:  # means over its folds
+            return self.results
+        losses = {"loss_first": self.steps[0], "loss_last": self.steps[-1]} if self.steps else {}
+        before = {"eval_loss_before": self.evaluations[0]["eval_loss"]} if self.evaluations else {}
+        return {name: line["loss"] for name, line in losses.items()} | before
 
     @property
     def kept_step(self) -> int | None:
@@ -82,6 +106,9 @@ class Run:
     @property
     def after(self) -> dict[str, Any]:
         """The evaluation of the student that is saved, or would be now; empty if none followed the first."""
+        if self.is_cross_fit:
+            losses = {name: value for name, value in self.results.items() if name.startswith("eval_loss")}
+            return {name: value for name, value in losses.items() if name != "eval_loss_before"}
         by_step = {line["step"]: line for line in self.evaluations[1:]}
         return by_step.get(self.kept_step, self.evaluations[-1]) if by_step else {}
 
@@ -123,7 +150,7 @@ def read_run(path: str) -> Run:
             f"{path}: {found}; expected the directory of a run, as `dataprep train -o DIR` makes it"
         )
     if not any((folder / name).exists() for name in (OPTIONS, FACTS, METRICS)):
-        # A run with --cross-fit, or the folder `runs/`, has runs inside.
+        # The folder `runs/` has runs inside.
         inside = sorted(file.parent.name for file in folder.glob(f"*/{OPTIONS}"))
         advice = (
             f"give the runs inside, such as {path}/{inside[0]}" if inside else "expected a run of `train`"
@@ -133,6 +160,8 @@ def read_run(path: str) -> Run:
     given = _document(folder / OPTIONS, tomllib.loads, problems)
     run.options = to_config(TrainOptions()) | (given or {})
     run.facts = _document(folder / FACTS, orjson.loads, problems) or {}
+    if run.is_cross_fit:
+        run.facts = _shared_facts(folder) | run.facts
     for line in _metrics(folder / METRICS, problems):
         (run.steps if "loss" in line else run.evaluations).append(line)
     document = _document(folder / RESULTS, orjson.loads, problems, required=False)
@@ -143,8 +172,21 @@ def read_run(path: str) -> Run:
         run.state = "damaged"
     elif not run.results:
         run.state = "not finished"
+    if run.is_cross_fit and not run.results:
+        problems.append(f"its folds are runs: compare {path}/{fold_name(0)} and the others")
     run.problem = "; ".join(problems)
     return run
+
+
+def _shared_facts(folder: Path) -> dict[str, Any]:
+    """Return the facts that all folds of a cross-fit run share, beside those about their rows."""
+    places = sorted(folder.glob(f"fold-*/{FACTS}"))
+    first, *others = [_document(place, orjson.loads, []) or {} for place in places] or [{}]
+    return {
+        name: value
+        for name, value in first.items()
+        if name not in ("data", "rows", "tokens") and all(other.get(name) == value for other in others)
+    }
 
 
 def _document(
@@ -174,6 +216,9 @@ def _results(document: Mapping[str, Any], problems: list[str]) -> dict[str, Any]
         return {}
     wrong = [name for name in ("metrics", "baselines") if not isinstance(results.get(name) or {}, dict)]
     problems += [f"{RESULTS}: results.{name} is no object" for name in wrong]
+    sums = [name for name in ("steps", "tokens", "seconds") if type(results.get(name, 0)) not in _NUMBERS]
+    problems += [f"{RESULTS}: results.{name} is no number" for name in sums]
+    wrong += sums
     return {name: value for name, value in results.items() if name not in wrong}
 
 

@@ -16,10 +16,7 @@ import orjson
 
 from dataprep.core.errors import FileError, UsageError, first_line
 from dataprep.train.objectives.soft_label.rows import Scorer
-from dataprep.train.run_dir import fold_name
-
-# The record of a cross-fit run: for each row of its data, the fold that holds it.
-FOLDS_FILE = "folds.json"
+from dataprep.train.run_dir import FOLDS_FILE, fold_name
 
 
 def digest_of(texts: Sequence[str]) -> str:
