@@ -505,6 +505,29 @@ def test_a_saved_network_can_be_trained_further(tmp_path):
         run(other, tmp_path / "no", model=str(tmp_path / "run"))
 
 
+@pytest.mark.parametrize("model", ["tiny", "wide"])
+def test_a_saved_network_keeps_the_order_of_its_classes(tmp_path, model):
+    """Rows with the same classes train it further, whatever their order; without some of them too."""
+    data = write_jsonl(tmp_path / "rows.jsonl", judged(probs=soft))
+    run(data, tmp_path / "run", model=model, classes=("2", "0", "1"), steps=40)
+    more = {"model": str(tmp_path / "run"), "learning_rate": 1e-9}
+    found = run(data, tmp_path / "more", data, **more).results
+    assert load_scorer(str(tmp_path / "more")).classes.names == ("2", "0", "1")
+    assert found["metrics"]["accuracy"] > 0.9, "labels and probabilities go to the classes of their names"
+    assert found["eval_loss_before"] == pytest.approx(found["eval_loss"], abs=1e-4)
+    lists = [row | {"probs": [*row["probs"].values()]} for row in judged(probs=soft)]
+    lists = write_jsonl(tmp_path / "lists.jsonl", lists)
+    with pytest.raises(InputError, match=r"lists.jsonl:1: probs without names: the model has .* order 2,0,1"):
+        run(lists, tmp_path / "no", **more)
+    run(lists, tmp_path / "lists", **more, classes=("2", "0", "1"))
+    some = write_jsonl(tmp_path / "some.jsonl", [row for row in judged() if row["label"]])
+    with pytest.raises(
+        UsageError, match="its classes are 2, 0, 1; those of the data are 1, 2: give --classes 2,0,1"
+    ):
+        run(some, tmp_path / "no", **more)
+    run(some, tmp_path / "some", **more, classes=("2", "0", "1"))
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

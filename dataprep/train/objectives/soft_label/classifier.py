@@ -97,12 +97,16 @@ def new_scorer(
     if network:
         provenance.read(model)
         scorer = _load_network(network)
-        # Its vocabulary and layers depend on both, so it cannot be trained for other classes or fields.
-        pairs = (("classes", scorer.classes.names, classes.names), ("fields", scorer.fields, fields))
-        for kind, own, wanted in pairs:
-            if own != wanted:
-                names, others = ", ".join(own), ", ".join(wanted)
-                raise UsageError(f"--model {model}: its {kind} are {names}; those of the data are {others}")
+        # Its vocabulary and layers depend on both, so it cannot be trained for other classes or fields. The
+        # classes can be in another order, as rows name them; each field has weights of its own.
+        own, wanted = {*scorer.classes.names}, {*classes.names}
+        if own != wanted:
+            found = f"its classes are {', '.join(scorer.classes.names)}; those of the data are"
+            advice = f": give --classes {','.join(scorer.classes.names)}" if wanted < own else ""
+            raise UsageError(f"--model {model}: {found} {', '.join(classes.names)}{advice}")
+        if scorer.fields != fields:
+            found = f"its fields are {', '.join(scorer.fields)}; those of the data are {', '.join(fields)}"
+            raise UsageError(f"--model {model}: {found}: give --fields {','.join(scorer.fields)}")
         return scorer
     if model == "tiny":
         return ngrams.new(rows, fields, classes)

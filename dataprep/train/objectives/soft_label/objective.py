@@ -100,6 +100,7 @@ class SoftLabelObjective(Objective):
             raise UsageError(
                 f"--classes: --model {options.model} has them in another order: give --classes {names}"
             )
+        scorer.reads_lists = scorer.classes == classes
         return scorer
 
     @classmethod

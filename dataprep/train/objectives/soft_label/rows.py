@@ -79,6 +79,8 @@ class Scorer(ABC):
         self.context_length, self.pad = context_length, pad
         # The options of the run that trained it, by key; none if it is new, or no run of `train` made it.
         self.recorded: Mapping[str, Any] = {}
+        # False if the order of the rows' classes is another one, which lists of probabilities can have.
+        self.reads_lists = True
 
     @abstractmethod
     def encode(self, texts: Sequence[str], limit: int | None = None) -> Encoded:
@@ -297,6 +299,17 @@ def _check_fields(row: Mapping[str, Any], used: set[str | None]) -> None:
         raise RowError(*finding)
 
 
+def _check_named(teacher: Teacher, classes: Classes) -> None:
+    """Raise `RowError` for a list of probabilities, which does not say which class each is for."""
+    if not isinstance(teacher.values, Mapping):
+        names = ",".join(classes.names)
+        raise RowError(
+            f"{teacher.field} without names",
+            f"the model has the classes in the order {names}: give --classes {names} if the list has this "
+            "order, else an object by class",
+        )
+
+
 class JudgedDataset:
     """Rows as items for a classifier."""
 
@@ -322,6 +335,8 @@ class JudgedDataset:
         nothing = [0.0] * len(classes.names)
         for row in rows:
             try:
+                if row.teacher is not None and not scorer.reads_lists:
+                    _check_named(row.teacher, classes)
                 number = NO_GOLD if row.gold is None else classes.index(row.gold)
                 log_probs = nothing if row.teacher is None else classes.log_probs(row.teacher)
                 self._encoded.append(scorer.encode_within(row.texts, limit, truncation))
