@@ -93,6 +93,8 @@ def settle_keep_best(objective: Objective, steps: int, per_epoch: int) -> TrainC
     if options.keep_best not in names:
         found = f"must be one of {', '.join(names)}, which this run measures"
         more = "" if options.measure else "; --measure N has the student answer evaluation rows"
+        if objective.measures_quickly:
+            more = "; other figures need evaluation rows with a label" if len(names) == 1 else ""
         raise UsageError(f"--keep-best {options.keep_best}: {found}{more}")
     if options.qat is not None:
         raise UsageError("--qat compares two students after their last steps: leave --keep-best out")

@@ -190,9 +190,9 @@ def test_classes_that_nobody_meant_are_named_before_training(tmp_path):
         (judged("good", "bad", "nan"), r"1\.jsonl:3: a label that is missing: found 'nan' in 'label'"),
         (judged("good", "bad", "NaN"), "found 'NaN'"),
         (judged("good", "bad", "<NA>"), "found '<NA>'"),
-        (judged("good", "bad", "  "), "found '  '"),
+        (judged("good", "bad", "  "), "found '  ' in 'label'; leave the field empty; correct"),
         (judged("good", "Good", "bad"), "differ only by case or blanks: found 'Good', 'good'; correct"),
-        (judged("good", "good ", "bad"), "found 'good', 'good '"),
+        (judged("good", "good ", "bad"), "found 'good', 'good '; correct the rows: --classes names no class"),
         (judged("very good", "very  good", "bad"), "found 'very  good', 'very good'"),
         ([{"text": "t", "probs": {"a": 0.5, "A": 0.5}}] * 4, "found 'A', 'a'"),
         (judged("caf\u00e9", "cafe\u0301", "bar"), r"found 'cafe\\u0301', 'caf\u00e9'"),
@@ -221,6 +221,21 @@ def test_classes_that_are_named_may_be_any(tmp_path):
     assert "  rows by class: 'nan' 4, 'Nan' 4, 'ok' 4; with probabilities: 0" in told
     data = write_rows(tmp_path / "b.jsonl", judged("None", "against"))
     assert train(data, (), tmp_path / "b", options=TrainOptions(steps=1)).objective == "soft-label"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"label": "a"}, "must be one of loss, accuracy, macro_f1, kappa, which this run measures"),
+        ({}, "must be one of loss, which this run measures; other figures need evaluation rows with a label"),
+    ],
+)
+def test_a_figure_that_no_class_has(tmp_path, more, says):
+    """Classes are always measured, so the advice is not to answer rows with `--measure`."""
+    data = write_rows(tmp_path / "a.jsonl", judged("a", "b"))
+    held = write_rows(tmp_path / "b.jsonl", [{"text": "t", "probs": {"a": 0.5, "b": 0.5}, **more}] * 4)
+    with pytest.raises(UsageError, match=f"--keep-best exact: {says}$"):
+        train(data, held, tmp_path / "run", options=TrainOptions(steps=1, keep_best="exact"))
 
 
 # --- stored log-probabilities

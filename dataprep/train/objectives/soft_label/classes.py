@@ -186,15 +186,19 @@ def _check_alike(names: Iterable[str]) -> None:
     """Raise `RowError` if two names differ only by case or blanks: they were meant to be one class."""
     alike: dict[str, list[str]] = {}
     for name in sorted(names):
-        # An accented letter has two spellings that look the same; the longer one is shown escaped.
         plain = unicodedata.normalize("NFC", name)
-        show = repr if plain == name else ascii
-        alike.setdefault(" ".join(plain.casefold().split()), []).append(show(name))
-    if found := [", ".join(same) for same in alike.values() if len(same) > 1]:
-        raise RowError(
-            "classes that differ only by case or blanks",
-            f"found {'; '.join(found[:8])}; correct the rows, or name the classes with --classes",
-        )
+        alike.setdefault(" ".join(plain.casefold().split()), []).append(name)
+    if found := [same for same in alike.values() if len(same) > 1]:
+        shown = "; ".join(", ".join(map(_shown, same)) for same in found[:8])
+        advice = "correct the rows, or name the classes with --classes"
+        if any(name != name.strip() for same in found for name in same):
+            advice = "correct the rows: --classes names no class with blanks at its ends"
+        raise RowError("classes that differ only by case or blanks", f"found {shown}; {advice}")
+
+
+def _shown(name: str) -> str:
+    # An accented letter has two spellings that look the same; the longer one is shown escaped.
+    return repr(name) if unicodedata.normalize("NFC", name) == name else ascii(name)
 
 
 def pairs_of(gold: Iterable[int], predicted: Iterable[int]) -> Counter[tuple[int, int]]:

@@ -202,9 +202,9 @@ def gold_of(row: Mapping[str, Any], field: str | None = None, known: Sequence[st
         name = name_of(value)
         # pandas writes a missing value as a text, which no other reader takes for one.
         if name not in known and (not name.strip() or name.strip().lower() in ("nan", "<na>")):
+            other = ", or name the class with --classes" if name.strip() else ""
             raise RowError(
-                "a label that is missing",
-                f"found {name!r} in {field!r}; leave the field empty, or name the class with --classes",
+                "a label that is missing", f"found {name!r} in {field!r}; leave the field empty{other}"
             )
         return name
     try:
