@@ -138,7 +138,7 @@ def read_items(
             ledger.drop(drop.reason)
         except RowError as error:
             is_labelled = dataset is None and metric is None and has_label(row)
-            hint = "; rows with a label are measured with --metric classes" if is_labelled else ""
+            hint = "; `evaluate --metric classes` measures rows with a label" if is_labelled else ""
             rejects.add(where, f"{error}{hint}", any_line(row))
             ledger.fail(error.reason)
 

@@ -100,7 +100,10 @@ def test_rows_whose_texts_changed_are_new_rows(teachers, tmp_path):
     write_jsonl(tmp_path / "in.jsonl", changed)
     words = ("predict", "--cross-fit", folder, "in.jsonl", "-o", "out.jsonl")
     done = run_here(words, cwd=tmp_path)
-    assert f"  {folder}: 18 of its training rows\nwarning: {folder}: 18 of 48 rows are recognised" in done.err
+    assert (
+        f"  18 are recognised as training rows of {folder}\nwarning: {folder}: 18 of 48 rows are recognised"
+        in done.err
+    )
     report = run_here((*words, "--json"), cwd=tmp_path).err
     (found,) = json.loads(report)["outputs"]
     assert (found["recognised"], len(found["warnings"])) == ({str(folder): 18}, 1)

@@ -213,7 +213,9 @@ def predict_command(
             progress=advance,
         )
     summary = Summary("predict", quiet=quiet, as_json=as_json)
-    known = [f"  {run}: {count:,} of its training rows" for run, count in ledger.recognised.items()]
+    known = [
+        f"  {count:,} are recognised as training rows of {run}" for run, count in ledger.recognised.items()
+    ]
     warnings = ledger.warnings()
     facts = {"recognised": ledger.recognised, "warnings": warnings} if chosen.cross_fit else {}
     lines = [*known, *(f"warning: {warning}" for warning in warnings)]
