@@ -143,11 +143,11 @@ def _read_items(
     any_label = False
 
     def read(where: Location, row: dict[str, Any], _: bytes) -> ClassItem | None:
-        nonlocal any_label
+        nonlocal any_label, first
         gold = gold_of(row, label, known)
         if gold is None:
             ledger.drop(NO_LABEL)
-            first.update({} if first else row)
+            first = first or row
             return None
         any_label = True
         try:

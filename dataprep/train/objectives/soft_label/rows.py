@@ -265,9 +265,10 @@ def judged_rows(
     first: dict[str, Any] = {}
 
     def read(where: Location, row: dict[str, Any], text: bytes) -> JudgedRow:
+        nonlocal first
         if where.path not in used:
             used[where.path] = fields or usual_fields(row)
-            first.update({} if first else row)
+            first = first or row
         _check_fields(row, {*used[where.path], label})
         texts = texts_of(row, used[where.path])
         gold, teacher = gold_of(row, label, known), teacher_of(row)
