@@ -81,7 +81,9 @@ def evaluate_file(
             return _of_predictions(items, str(predictions), settings, training, done, on_progress)
         return _of_model(list(items), str(model), settings, training, done, on_progress)
 
-    given = [] if predictions is None else [str(predictions)]
+    from dataprep.models.loading import files_of_model
+
+    given = [str(predictions)] if model is None else files_of_model(model)
     return measure_rows(read, score_all, [path, *given], output, settings, rejects)
 
 

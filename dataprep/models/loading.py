@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dataprep.core import provenance
 from dataprep.core.conversations import content_text
 from dataprep.core.errors import FileError, UsageError, first_line
-from dataprep.core.io import check_local
+from dataprep.core.io import check_local, files_in
 from dataprep.core.optional import require
 from dataprep.tokens.formats.model_template import ChatTemplate
 from dataprep.tokens.options import first_difference
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?")
 PURPOSE = "a teacher in this process"
+_OUTPUTS = (".gguf", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst")
+_METRICS = "metrics.jsonl"  # what a run of `train` records in the directory of its student
+UNTRAINED = (
+    "the name of a preset, which has no weights before `dataprep train` has trained it; expected a trained "
+    "student's directory, or a model's name on the Hub (OWNER/NAME)"
+)
 
 
 class GenerationError(Exception):
@@ -48,8 +54,17 @@ def check_model(name: str) -> None:
             raise FileError(name, "no config.json in it; expected a directory as transformers saves a model")
     elif path.exists():
         raise FileError(name, "a file; expected a directory as transformers saves a model")
+    elif is_preset(name):
+        raise FileError(name, UNTRAINED)
     elif not _HUB_NAME.fullmatch(name):
         raise FileError(name, "no such directory; expected one as transformers saves a model")
+
+
+def files_of_model(model: str | Path) -> list[str]:
+    """Return the files in a model's directory that no output may replace; none if it is no directory."""
+    paths = files_in(str(model)) if Path(model).is_dir() else []
+    # GGUF files and rows are outputs of earlier commands; of the rows, a run's metrics are its own.
+    return [path for path in paths if not path.endswith(_OUTPUTS) or path.endswith(_METRICS)]
 
 
 class Model:

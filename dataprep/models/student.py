@@ -15,6 +15,7 @@ from dataprep.core.optional import quiet_torchao, require
 from dataprep.models.loading import (
     PRESET_VOCABULARY,
     PRESETS,
+    UNTRAINED,
     check_finite,
     is_encoder_decoder_preset,
     is_preset,
@@ -341,10 +342,12 @@ def model_directory(model: str, flag: str = "--model") -> str:
     if Path(model).is_dir():
         return model
     if Path(model).exists() or model.count("/") != 1:
-        expected = (
-            "expected a directory as transformers saves a model, a name on the Hub (OWNER/NAME), or a preset"
-        )
-        raise UsageError(f"{flag} {model}: {expected}: {', '.join(PRESETS)}")
+        if is_preset(model):
+            raise UsageError(f"{flag} {model}: {UNTRAINED}")
+        places = ["a directory as transformers saves a model", "a name on the Hub (OWNER/NAME)"]
+        if flag == "--model":  # of `train` alone, which makes a student of a preset
+            places.append(f"a preset ({', '.join(PRESETS)})")
+        raise UsageError(f"{flag} {model}: expected {', '.join(places[:-1])} or {places[-1]}")
     require("huggingface_hub", extra="train", feature="training a student")
     try:
         from huggingface_hub import snapshot_download

@@ -54,6 +54,7 @@ def export_batch(
     The files are ``JOURNAL.batch-1.jsonl`` and so on. Each of ``n`` answers is a request of its own.
     """
     files.check_local(journal, "exporting batches")
+    files.check_one_file(journal)
     if config.choice_probs == "likelihood":
         raise UsageError("--choice-probs likelihood: a batch has no log-probabilities of prompts; use letter")
     target = Path(journal)
@@ -108,6 +109,7 @@ def import_batch(
     files, including those with errors. ``on_failure`` is called with each error among them. Return the ledger
     of the results, and that of the requests.
     """
+    files.check_one_file(journal)
     if not results:
         raise UsageError("--batch import needs the result files: give them with --batch-file")
     # With an empty journal the queue has every request, also those answered since the export.

@@ -132,6 +132,7 @@ def run(
     """Ask a teacher of any kind: ``connections`` has what opens each of its connections, by address."""
     config.check_samples()
     files.check_local(journal, "a journal, to which answers are appended,")
+    files.check_one_file(journal)
     files.check_input(str(requests))
     files.check_apart([journal], [requests], "the journal would be written into the requests")
     if fresh:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 
@@ -161,6 +162,24 @@ def test_a_model_that_is_not_there_is_named(rows, tmp_path):
         evaluate_file(rows, model=tmp_path)
     with pytest.raises(FileError, match="no such directory"):
         evaluate_file(rows, model=tmp_path / "none")
+    with pytest.raises(FileError, match="llama-tiny: the name of a preset, which has no weights"):
+        evaluate_file(rows, model="llama-tiny")
+
+
+def test_no_output_replaces_a_file_of_the_model(folder, rows, tmp_path):
+    """Scores can be named as a tokenizer is. An earlier output in the directory may be replaced."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "metrics.jsonl").write_text("{}\n")  # the record of a run
+    before = {path: path.read_bytes() for path in copy.iterdir()}
+    settings = Settings(metric="loss")
+    for name in ("tokenizer.json", "config.json", "metrics.jsonl"):
+        with pytest.raises(UsageError, match=f"{name}: the output would replace an input"):
+            evaluate_file(rows, model=copy, output=copy / name, settings=settings)
+        with pytest.raises(UsageError, match=f"{name}: the rejects would replace an input"):
+            evaluate_file(rows, model=copy, rejects=copy / name, settings=settings)
+    assert {path: path.read_bytes() for path in copy.iterdir()} == before
+    for _ in range(2):
+        evaluate_file(rows, model=copy, output=copy / "scored.jsonl", settings=settings)
 
 
 def test_examples_are_asked_as_convert_words_them(folder, tmp_path, run):

@@ -589,6 +589,53 @@ def test_wrong_calls(student, tmp_path, monkeypatch):
         dataprep.export_model(student, tmp_path / "a.gguf")
 
 
+def test_an_output_never_replaces_a_file_of_the_student(tmp_path):
+    """Neither weights, tokenizer nor configuration, however the path is spelled; an earlier export may be."""
+    folder = tmp_path / "student"
+    write_student(folder)
+    (tmp_path / "linked").symlink_to(folder)
+    (tmp_path / "link.gguf").symlink_to(folder / "tokenizer.json")
+    elsewhere = (folder / "config.json").rename(tmp_path / "elsewhere.json")  # as the Hub's cache has files
+    (folder / "config.json").symlink_to(elsewhere)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for output in (
+        *before,
+        folder / ".." / "student" / "model.safetensors",
+        tmp_path / "linked" / "model.safetensors",
+        tmp_path / "link.gguf",
+        elsewhere,
+    ):
+        with pytest.raises(UsageError, match="would replace an input; give it a place of its own with -o"):
+            dataprep.export_model(folder, output)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    for _ in range(2):
+        dataprep.export_model(folder, folder / "student.gguf")
+
+
+def test_an_output_that_names_a_folder_is_an_error(student, tmp_path, run):
+    """`-o out/` wrote a file named `out`; the error comes before the weights are read."""
+    (tmp_path / "there").mkdir()
+    for output in ("out/", "there"):
+        ran = run("export-model", student, "-o", output)
+        assert (ran.code, ran.err) == (
+            2,
+            f"error: {output}: names a folder, and this output is one file; give a file's path\n",
+        )
+    assert listing(tmp_path) == ["there"]
+
+
+def test_a_preset_is_no_student(run):
+    """It has no weights; the message does not name presets among what is accepted."""
+    for name, says in (
+        ("llama-tiny", "the name of a preset, which has no weights before `dataprep train` has trained it"),
+        ("nothing", "expected a directory as transformers saves a model or a name on the Hub (OWNER/NAME)\n"),
+    ):
+        ran = run("export-model", name, "-o", "a.gguf")
+        assert ran.code == 2
+        assert f"error: STUDENT {name}: {says}" in ran.err
+        assert "t5-tiny" not in ran.err
+
+
 def test_the_command(student, tmp_path, run):
     """It says what was written, and writes a manifest."""
     ran = run("export-model", student, "-o", "a.gguf", "--type", "q8_0")

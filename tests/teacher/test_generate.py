@@ -1074,6 +1074,22 @@ def test_requests_are_no_journal(ask):
     assert len(read_jsonl(ask.requests)) == 2
 
 
+def test_a_journal_is_not_a_folder(ask):
+    """`-o responses.jsonl/` is not the journal `responses.jsonl`, also where --fresh would rename it."""
+    with TeacherServer(polite) as server:
+        ask(server, 2)
+        before = ask.journal.read_bytes()
+        with pytest.raises(UsageError, match=r"responses\.jsonl/: names a folder"):
+            generate(
+                ask.requests,
+                f"{ask.journal}/",
+                GenerationConfig("tiny"),
+                Endpoint(server.url, KEY),
+                fresh=True,
+            )
+    assert ask.journal.read_bytes() == before
+
+
 def test_a_budget_holds_over_runs_where_the_server_does_not_count(ask):
     """What an answer can have cost at most is kept in the journal, and said to be an estimate."""
 

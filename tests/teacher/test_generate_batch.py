@@ -127,6 +127,12 @@ def test_results_of_another_batch_are_refused(places, tmp_path):
         import_batch(requests, journal, TINY, [requests])
     with pytest.raises(UsageError, match="--batch-file"):
         import_batch(requests, journal, TINY, [])
+    for call in (
+        lambda: export_batch(requests, f"{journal}/", TINY),
+        lambda: import_batch(requests, f"{journal}/", TINY, [results]),
+    ):
+        with pytest.raises(UsageError, match="names a folder, and this output is one file"):
+            call()
 
 
 def test_importing_again_adds_only_what_failed(places, tmp_path):

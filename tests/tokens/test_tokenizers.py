@@ -842,6 +842,17 @@ def test_training_does_not_write_over_its_texts(run, tmp_path):
     assert "replace an input" in done.err
 
 
+def test_an_output_that_names_a_folder_is_an_error(run, tmp_path):
+    """A tokenizer is one file: `-o out/` wrote a file named `out`."""
+    (tmp_path / "texts.txt").write_text("\n".join(corpus()))
+    done = run("tokenizer", "train", "texts.txt", "-o", "out/", "--vocab-size", "420")
+    assert (done.code, done.err) == (
+        2,
+        "error: out/: names a folder, and this output is one file; give a file's path\n",
+    )
+    assert listing(tmp_path) == ["texts.txt"]
+
+
 def test_a_bad_tokenizer_ends_a_command_with_1(run, tmp_path):
     """The message, and no traceback."""
     (tmp_path / "x.model").write_bytes(b"")

@@ -155,6 +155,20 @@ def test_nothing_is_overwritten(scorer, tmp_path):
         assert (row["second"], row["second_probs"]) == (row["prediction"], row["probs"])
 
 
+def test_no_output_replaces_a_file_of_the_model(classifier, tmp_path):
+    """Rows can have a name as a tokenizer or a run's metrics have."""
+    data = write_jsonl(tmp_path / "in.jsonl", judged(3))
+    before = {path: path.read_bytes() for path in classifier.iterdir() if path.is_file()}
+    for name in ("tokenizer.json", "metrics.jsonl"):
+        with pytest.raises(UsageError, match="the output would replace an input"):
+            predict_files(classifier, [data], classifier / name)
+        with pytest.raises(UsageError, match="the rejects would replace an input"):
+            predict_files(classifier, [data], tmp_path / "out.jsonl", rejects=classifier / name)
+        with pytest.raises(UsageError, match="the output would replace an input"):
+            evaluate_classes(data, model=classifier, output=classifier / name)
+    assert {path: path.read_bytes() for path in classifier.iterdir() if path.is_file()} == before
+
+
 def test_long_texts(classifier, tmp_path):
     """More tokens than the model has room for: an error, fewer rows, or shorter texts."""
     rows = [{"question": "How?", "text": "good " * 600}, {"question": "How?", "text": "bad"}]

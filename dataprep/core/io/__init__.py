@@ -50,6 +50,7 @@ from dataprep.core.io.writing import (
     Rejects,
     check_apart,
     check_distinct,
+    check_one_file,
     open_output,
     open_rejects,
     printable,

@@ -30,13 +30,13 @@ from dataprep.core.io.outputs import (
 )
 from dataprep.core.io.part_files import chunk_bytes, is_parts
 from dataprep.core.io.parts import open_parts
-from dataprep.core.io.paths import is_file, is_same_file, real_path
+from dataprep.core.io.paths import is_file, is_folder, is_same_file, real_path
 from dataprep.core.io.unfinished import PART_NAME, NewFile, new_file, replacing
 from dataprep.core.urls import is_url, name_of, without_credentials
 
 __all__ = [
-    "Rejects", "check_apart", "check_distinct", "open_output", "open_rejects", "printable", "write_rows",
-    "write_text", "writing",
+    "Rejects", "check_apart", "check_distinct", "check_one_file", "open_output", "open_rejects", "printable",
+    "write_rows", "write_text", "writing",
 ]  # fmt: skip
 
 
@@ -67,6 +67,13 @@ def check_apart(
             raise UsageError(f"{output}: {why}; give it a place of its own with -o")
 
 
+def check_one_file(path: str | Path) -> None:
+    """Raise ``UsageError`` if the path of an output that is one file, such as a model, names a folder."""
+    # pathlib drops the / at the end, so the file would appear where a folder was meant.
+    if is_parts(str(path)) or is_folder(path):
+        raise UsageError(f"{path}: names a folder, and this output is one file; give a file's path")
+
+
 @contextmanager
 def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
     """Open an output for lines of JSON; it appears when the ``with`` block ends without an error.
@@ -81,7 +88,9 @@ def open_output(path: str, form: Format | None = None) -> Iterator[Output]:
         return
     if PART_NAME.fullmatch(name_of(path)):
         raise UsageError(f"{path}: names a part of a folder; write the folder, or choose another name")
-    if is_parts(path) and form is None:
+    if form is not None:
+        check_one_file(path)
+    elif is_parts(path):
         with writing(path), open_parts(path) as folder:
             parts = PartsOutput(path, folder)
             with closing(parts):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, UsageError
-from dataprep.core.io import STDIO, check_local, real_path, replacing, writing
+from dataprep.core.io import STDIO, check_apart, check_local, check_one_file, real_path, replacing, writing
 from dataprep.core.ledger import advance
 from dataprep.core.optional import quiet, require
 from dataprep.models.gguf.vocabulary import UNKNOWN, Vocabulary, vocabulary_of
@@ -25,7 +25,7 @@ from dataprep.models.gguf.weights import (
     write_sizes,
     write_tensors,
 )
-from dataprep.models.loading import check_finite, load_weights
+from dataprep.models.loading import check_finite, files_of_model, load_weights
 from dataprep.models.student import model_directory
 from dataprep.tokens.formats.model_template import has_template, read_object, read_settings, read_template
 from dataprep.tokens.tokenizers.loading import load_tokenizer
@@ -73,7 +73,7 @@ def export_model(student: str | Path, output: str | Path, *, weight_type: str = 
             that they have. Vectors are in ``f32``, and matrices that ``q8_0`` cannot hold in ``f16``.
 
     Raises:
-        UsageError: there is no such type.
+        UsageError: there is no such type, or the output would replace a file of the student.
         FileError: the student is no decoder of a shape that llama.cpp runs, its weights are damaged or too
             large for the type, or a file cannot be read or written.
         TokenizerError: llama.cpp would give other ids.
@@ -87,8 +87,10 @@ def export_model(student: str | Path, output: str | Path, *, weight_type: str = 
     check_local(output, "a GGUF file")
     if str(output) == STDIO:
         raise UsageError("-o -: a GGUF file is written in several places; give a path")
+    check_one_file(output)
     check_local(student, "a student")
     folder = Path(model_directory(str(student), "STUDENT"))
+    check_apart([output], files_of_model(folder))
     architecture = _architecture(folder)
     tokenizer = load_tokenizer(folder)
     vocabulary = vocabulary_of(tokenizer)

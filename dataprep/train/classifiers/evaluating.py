@@ -22,6 +22,7 @@ from dataprep.evaluate.metrics.references import Reference
 from dataprep.evaluate.metrics.scores import ACCURACY, Row, Scored
 from dataprep.evaluate.predictions import Predictions
 from dataprep.evaluate.settings import Evaluation, OnProgress, Settings
+from dataprep.models.loading import files_of_model
 from dataprep.train.objective import read_with
 from dataprep.train.objectives.soft_label.classes import Classes, classes_of, name_of
 from dataprep.train.objectives.soft_label.rows import (
@@ -127,7 +128,8 @@ def evaluate_classes(
     for package in ("torch", "transformers", "safetensors"):
         require(package, extra="train", feature="measuring a classifier")
     classifier = _Classifier(path, str(model), settings, on_progress)
-    return measure_rows(classifier.read, classifier.score, [path], output, settings, rejects)
+    inputs = [path, *files_of_model(model)]
+    return measure_rows(classifier.read, classifier.score, inputs, output, settings, rejects)
 
 
 def _read_items(

@@ -17,6 +17,7 @@ from dataprep.core.errors import RowError, UsageError
 from dataprep.core.jsonl import to_line
 from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
+from dataprep.models.loading import files_of_model
 from dataprep.train.objectives.soft_label.classes import name_of
 from dataprep.train.objectives.soft_label.ensemble import Member, load_ensemble
 from dataprep.train.objectives.soft_label.rows import (
@@ -98,11 +99,13 @@ def predict_files(
         raise UsageError("there is nothing to score: give at least one file")
     if paths.count(files.STDIO) > 1:
         raise UsageError("- is given twice: standard input can be read once")
-    files.check_distinct(rejects, [output], paths)
+    models = [model] if isinstance(model, str | Path) else list(model)
+    kept = [path for each in models for path in files_of_model(each)]
+    files.check_apart([output], kept)
+    files.check_distinct(rejects, [output], [*paths, *kept])
     for path in paths:
         files.check_input(path)
     flat = files.format_of(output).kind in ("csv", "tsv")
-    models = [model] if isinstance(model, str | Path) else list(model)
     with quiet():
         members = load_ensemble([*map(str, models)], cross_fit=options.cross_fit)
         operator, ledger = Scoring(members, options, flat=flat), Predicted()
