@@ -40,6 +40,11 @@ class LlamaCpp:
         body = {"prompt": list(ids), "n_predict": count, "temperature": 0.0, "return_tokens": True}
         return self._post("/completion", body | {"cache_prompt": False})["tokens"]
 
+    def forced(self, token: int) -> str:
+        """The text of an answer that is one given token."""
+        body = {"prompt": [token], "n_predict": 1, "logit_bias": [[token, 1e4]], "ignore_eos": False}
+        return self._post("/completion", body | {"temperature": 0.0})["content"]
+
     def answer(self, messages: Sequence[dict], count: int) -> str:
         """The greedy answer to messages."""
         body = {"messages": list(messages), "max_tokens": count, "temperature": 0.0}

@@ -28,18 +28,23 @@ Part = TypeVar("Part", bytes, str)
 def tokenizer_json(tokenizer: Tokenizer) -> str:
     """Return the ``tokenizer.json`` of a rank file's or a SentencePiece model's tokenizer."""
     library = needed("tokenizers", "saving a tokenizer")
+    symbols: set[str] = set()
     if isinstance(tokenizer, RankTokenizer):
         built = _from_ranks(library, tokenizer)
     elif isinstance(tokenizer, SentencePieceTokenizer):
         built = _from_sentencepiece(library, tokenizer)
+        pieces = read_model(tokenizer.content).pieces
+        symbols = {piece.piece for piece in pieces if piece.type == _USER_DEFINED}
     else:
         raise TokenizerError(
             f"found a tokenizer of the class {type(tokenizer).__name__}; expected one that load_tokenizer "
             "gives: other kinds have no file that could be saved"
         )
     by_id = sorted(tokenizer.special_tokens, key=tokenizer.special_tokens.__getitem__)
-    # Found as they are, and without changing the text beside them.
-    built.add_special_tokens([library.AddedToken(name, normalized=False, special=True) for name in by_id])
+    # Found as they are, and without changing the text beside them. Marks that are symbols of the model, such
+    # as `<think>`, are not special to other programs: those leave special tokens out of the texts they show.
+    added = [library.AddedToken(name, normalized=False, special=name not in symbols) for name in by_id]
+    built.add_tokens(added)
     return str(built.to_str())
 
 

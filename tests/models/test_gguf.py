@@ -275,6 +275,63 @@ def test_byte_level_tokenizers(pre):
     assert found.merges[0].count(" ") == 1
 
 
+# Names of added tokens that their file does not call special, and llama.cpp's types of them. The first are
+# user-defined, as in Qwen's files; the others are control tokens in llama.cpp's own converter too.
+MARKS = {"<think>": 4, "</think>": 4, "<tool_call>": 4, "[TOOL]": 4, "  ": 4}
+MARKS |= {"<|fim_prefix|>": 3, "<｜tool▁sep｜>": 3, "<pad>": 3, "<mask>": 3, "[@BOS@]": 3, "<unused7>": 3}
+
+
+def _with_marks(document):
+    """Add the marks, and one that is special, behind the other tokens."""
+    first = document["added_tokens"][0]
+    document["added_tokens"] = [token for token in document["added_tokens"] if token["content"] not in MARKS]
+    vocab = document["model"]["vocab"]
+    for name in ["<special>", *MARKS]:
+        number = vocab.setdefault(name, len(vocab))
+        document["added_tokens"].append(
+            first | {"id": number, "content": name, "special": name == "<special>"}
+        )
+
+
+def test_marks_have_the_type_that_llama_cpps_converter_gives_them():
+    """The file's own flag decides, and else llama.cpp's list of names that are control tokens."""
+    found = vocabulary_of(changed(_with_marks))
+    types = dict(zip(found.tokens, found.types, strict=True))
+    assert {name: types[name] for name in MARKS} == MARKS
+    assert types["<special>"] == 3
+
+
+def test_marks_of_sentencepiece_are_user_defined(tmp_path):
+    """So they are in the model, and behind them is a space where one is behind special tokens."""
+    tokenizer = tokenizer_of("marks bpe")
+    save_pretrained(tokenizer, None, tmp_path / "saved")
+    for found in map(vocabulary_of, (tokenizer, load_tokenizer(tmp_path / "saved"))):
+        types = dict(zip(found.tokens, found.types, strict=True))
+        assert found.space
+        assert [types[name] for name in ("<think>", "<|call|>", "</s>")] == [4, 3, 3]
+    saved = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
+    ids = [tokenizer.special("<think>"), *tokenizer.encode("12 hens"), tokenizer.special("</s>")]
+    assert saved.decode(ids, skip_special_tokens=True) == "<think> 12 hens"
+
+
+@pytest.mark.parametrize("kind", ["qwen", "sentencepiece"])
+def test_llama_cpp_shows_marks(tmp_path, kind):
+    """A student that thinks says so in llama.cpp too; its prompt has the ids of its training."""
+    if kind == "qwen":
+        tokenizer = changed(lambda document: (_with_marks(document), _as_qwen(document)))
+    else:
+        tokenizer = tokenizer_of("marks bpe")
+    write_model(tmp_path / "student", vocab_size=tokenizer.vocab_size)
+    save_pretrained(tokenizer, None, tmp_path / "student")
+    dataprep.export_model(tmp_path / "student", tmp_path / "a.gguf")
+    saved = transformers.AutoTokenizer.from_pretrained(tmp_path / "student")
+    with running(tmp_path / "a.gguf") as llama:
+        text = "the fox<think>two 12\n"
+        assert llama.encode(text, special=True) == saved.encode(text, add_special_tokens=False)
+        for name, shown in (("<think>", "<think>"), ("</s>", "")):
+            assert llama.forced(tokenizer.special(name)) == shown
+
+
 def test_a_step_without_its_pattern_cuts_by_it():
     """Older files lack `use_regex`, which is true then."""
     step = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}

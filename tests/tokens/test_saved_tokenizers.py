@@ -52,6 +52,7 @@ MODELS = {  # as `dataprep tokenizer train` makes them, as Llama 2, as T5, and w
     "collapsing": {"normalization_rule_name": "identity"},
     "t5": {"byte_fallback": False},
     "symbols": EXACT | {"user_defined_symbols": [*OWN, "<think>"]},
+    "marks": EXACT | {"user_defined_symbols": ["<think>", "<|call|>"]},
     "symbols, no prefix": EXACT | {"add_dummy_prefix": False, "user_defined_symbols": list(OWN)},
 }
 

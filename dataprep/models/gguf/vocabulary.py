@@ -7,6 +7,7 @@ tokenizer that it would run differently is refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ _PRE: dict[tuple[str, ...], tuple[str, str | None]] = {
     (_QWEN2,): ("qwen2", None),
 }
 _LEAST = -1e6  # the score of tokens that no merge makes
+# Added tokens that files do not always call special, and llama.cpp's own converter takes for control tokens.
+_CONTROL = re.compile(r"<\|.*\|>|<｜.*｜>|<pad>|<mask>|<2mass>|\[@BOS@\]|<unused.*>", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -99,7 +102,7 @@ def vocabulary_of(tokenizer: Tokenizer) -> Vocabulary:
             f"its model is {model.get('type')}, and llama.cpp has byte-level pairs and SentencePiece's pairs "
             "(BPE): train one with `dataprep tokenizer train`"
         )
-    tokens, types = _tokens(document, tokenizer.special_tokens)
+    tokens, types = _tokens(document)
     if (document.get("decoder") or {}).get("type") == "ByteLevel":
         for name in ("continuing_subword_prefix", "end_of_word_suffix"):
             # The library adds it to pieces of a word before it merges them.
@@ -122,19 +125,26 @@ def _refused(reason: str) -> TokenizerError:
     return TokenizerError(f"the tokenizer cannot be exported: {reason}")
 
 
-def _tokens(document: Mapping[str, Any], special_tokens: Mapping[str, int]) -> tuple[list[str], list[int]]:
+def _kind_of(name: str, special: bool) -> int:
+    """Return the type of an added token; ``special`` is what the tokenizer's file says of it."""
+    # Not by `looks_special`: llama.cpp shows no control token, and `<think>` or `<tool_call>` in an answer
+    # must be seen by those who parse it.
+    return CONTROL if special or _CONTROL.fullmatch(name) else USER_DEFINED
+
+
+def _tokens(document: Mapping[str, Any]) -> tuple[list[str], list[int]]:
     """Return text and type of each id of a ``tokenizer.json``."""
     model = document["model"]
     names = {number: name for name, number in model["vocab"].items()}
     kinds = dict.fromkeys(names, NORMAL)
     for token in document.get("added_tokens") or ():
-        names[token["id"]], kinds[token["id"]] = token["content"], USER_DEFINED
+        names[token["id"]] = token["content"]
+        kinds[token["id"]] = _kind_of(token["content"], token["special"])
         if token["lstrip"] or token["rstrip"] or token["single_word"]:
             raise _refused(
                 f"its token {token['content']!r} takes white space beside it, or stands for whole words "
                 "only, which GGUF cannot say"
             )
-    kinds |= dict.fromkeys(special_tokens.values(), CONTROL)
     vocab = model["vocab"]
     if model.get("byte_fallback"):
         single = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -205,8 +215,10 @@ def _of_sentencepiece(tokenizer: SentencePieceTokenizer) -> Vocabulary:
     """Return the vocabulary of a SentencePiece model."""
     model = read_model(tokenizer.content)
     trainer, normalizer = model.trainer_spec, model.normalizer_spec
-    special = tokenizer.special_tokens
-    types = [CONTROL if piece.piece in special else piece.type for piece in model.pieces]
+    types = [
+        _kind_of(piece.piece, special=False) if piece.type == USER_DEFINED else piece.type
+        for piece in model.pieces
+    ]
     for reason, holds in (
         ("is not one of pairs (bpe)", trainer.model_type != _BPE_MODEL),
         ("has no bytes for unknown characters", not trainer.byte_fallback),
@@ -229,8 +241,9 @@ def _of_sentencepiece(tokenizer: SentencePieceTokenizer) -> Vocabulary:
 
 
 def _check_spaces(found: Vocabulary) -> None:
-    if found.space and USER_DEFINED in found.types:
-        token = found.tokens[found.types.index(USER_DEFINED)]
+    # Behind a mark, which no text contains, the student was trained with that space too.
+    symbols = [token for token, kind in zip(found.tokens, found.types, strict=True) if kind == USER_DEFINED]
+    if found.space and (token := next((name for name in symbols if not looks_special(name)), None)):
         raise _refused(f"llama.cpp would put a space behind its token {token!r} in a text")
 
 
@@ -259,7 +272,9 @@ def _compare(found: Vocabulary, tokenizer: Tokenizer) -> None:
     model.normalizer_spec.name, model.normalizer_spec.add_dummy_prefix = "identity", found.space
     model.normalizer_spec.remove_extra_whitespaces = False
     for token, score, kind in zip(found.tokens, found.scores, found.types, strict=True):
-        model.pieces.add(piece=token, score=score, type=kind)
+        # As the tokenizer reads texts, in which it finds no mark.
+        hidden = kind == USER_DEFINED and looks_special(token)
+        model.pieces.add(piece=token, score=score, type=CONTROL if hidden else kind)
     try:
         merged = library.SentencePieceProcessor(model_proto=model.SerializeToString())
     except RuntimeError as error:
