@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import dataprep
 from dataprep.core.errors import MissingDependencyError, RowError, TokenizerError
+from dataprep.models.comparison import compare_tokenizers
 from dataprep.tokens import export
 from dataprep.tokens.export import generation_ids, save_pretrained
 from dataprep.tokens.formats.loading import chat_format_of
@@ -180,6 +181,7 @@ def test_what_was_saved_is_read_again(saved, kind):
     ours, (theirs, folder) = tokenizer_of(kind), saved(kind)
     again = load_tokenizer(folder)
     assert dict(again.special_tokens) == dict(ours.special_tokens)
+    compare_tokenizers(again, ours, lines(), "the original", "this is no error")
     for text in (*export.TEXTS, *lines()[:5]):
         if "\u2581" in text:
             continue

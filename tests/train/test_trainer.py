@@ -32,7 +32,7 @@ from dataprep.train.hardware.distributed import World
 from dataprep.train.options import TrainOptions, learning_rate_factor, make_optimizer
 from dataprep.train.run import train
 from dataprep.train.trainer import BatchSampler, Trainer
-from tests.students import rows, unfinish, write_model, write_rows
+from tests.students import WORDS, rows, unfinish, write_model, write_rows
 
 
 def chosen(place, **settings):
@@ -415,8 +415,30 @@ def test_shards_of_another_tokenizer_do_not_train_a_model_that_has_its_own(place
     shards_of(place, other, rows(8), tokenizer=tmp_path / "other.json")
     settings = {"model": str(student), "tokenizer": None, "chat_format": None, "steps": 1}
     train(own, output=tmp_path / "a", options=chosen(place, **settings))
-    with pytest.raises(TokenizerError, match="shards of a tokenizer: its tokenizer is not the student's"):
+    message = r"other: its tokenizer is not the student's: .*; tokenize the rows with the student's own"
+    with pytest.raises(TokenizerError, match=message):
         train(other, output=tmp_path / "b", options=chosen(place, **settings))
+    with pytest.raises(TokenizerError, match=message):
+        train(place / "train.jsonl", other, tmp_path / "b", options=chosen(place, **settings))
+    with pytest.raises(TokenizerError, match=message):
+        train(other, output=tmp_path / "b", options=chosen(place, steps=1))
+
+
+def test_a_student_is_trained_on_shards_of_its_tokenizers_other_file(place, tmp_path):
+    """A student is saved with a tokenizer.json; the .model that its shards were made with is the same."""
+    pytest.importorskip("sentencepiece")
+    model = tmp_path / "tokenizer.model"
+    model.write_bytes(train_tokenizer([" ".join(WORDS)] * 8, 400, shrink=True))
+    shards, student = shards_of(place, tmp_path / "shards", rows(8), tokenizer=model), tmp_path / "student"
+    settings = {"chat_format": None, "steps": 1}
+    first = chosen(place, model="llama-tiny", tokenizer=None, **settings)
+    train(shards, output=student, options=first)
+    assert not (student / "tokenizer.model").exists()
+    again = chosen(place, model=str(student), tokenizer=None, **settings)
+    train(shards, output=tmp_path / "a", options=again)
+    train(place / "train.jsonl", shards, tmp_path / "b", options=again)
+    given = chosen(place, model=str(student), tokenizer=str(student), **settings)
+    train(shards, output=tmp_path / "c", options=given)
 
 
 @pytest.mark.parametrize("settings", [{"qat": "int4-weight"}, {"fsdp": True}])

@@ -34,6 +34,9 @@ class Tokenizer(Protocol):
     # The bytes of each token by id, for tokenizers whose texts are the bytes of their tokens, one after the
     # other; `None` there for special tokens and unused ids. `None` for other kinds.
     token_bytes: Sequence[bytes | None] | None = None
+    # The id of text that the vocabulary lacks, if there is one. It stands for no text, and is decoded to its
+    # name by some kinds, and to another sign by SentencePiece.
+    unk_id: int | None = None
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, none of them a special token's, or raise ``RowError``."""

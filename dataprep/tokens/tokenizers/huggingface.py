@@ -61,6 +61,8 @@ class HuggingFaceTokenizer(Tokenizer):
         self._names = {number: name for name, number in self.special_tokens.items()}
         ids = [*self._tokenizer.get_vocab(with_added_tokens=True).values(), *self._names]
         self.vocab_size = 1 + max(ids, default=-1)
+        unknown = _unknown(document["model"])
+        self.unk_id = None if unknown is None else self._tokenizer.token_to_id(unknown)
         # From here on, what the document says is compared with what the library makes of it.
         self._check_ids(path, document)
         decoder = document.get("decoder") or {}
@@ -181,9 +183,7 @@ def _space(document: dict[str, Any], encode: Callable[[str], list[int]]) -> str:
 def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
     """Change a document so that its special tokens are not found in text; return their ids by name."""
     model = document["model"]
-    unknown = model.get("unk_token")
-    if model.get("type") == "Unigram" and isinstance(model.get("unk_id"), int):
-        unknown = model["vocab"][model["unk_id"]][0]
+    unknown = _unknown(model)
     # These steps would put tokens around texts, or cut them: that is up to the chat format.
     document |= {"truncation": None, "padding": None, "post_processor": None}
     if model.get("dropout"):
@@ -205,6 +205,13 @@ def _make_special(document: dict[str, Any], salt: str) -> dict[str, int]:
             kept.append(token | {"special": True})
     document["added_tokens"] = kept
     return dict(sorted(special_tokens.items(), key=lambda item: item[1]))
+
+
+def _unknown(model: dict[str, Any]) -> str | None:
+    """Return the name of the unknown token, if the model has one."""
+    if model.get("type") == "Unigram" and isinstance(model.get("unk_id"), int):
+        return str(model["vocab"][model["unk_id"]][0])
+    return model.get("unk_token")
 
 
 def _rename(model: dict[str, Any], name: str, number: int, salt: str, in_merges: set[str]) -> bool:

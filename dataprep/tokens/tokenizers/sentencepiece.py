@@ -43,6 +43,7 @@ class SentencePieceTokenizer(Tokenizer):
             piece.piece: number for number, piece in enumerate(model.pieces) if piece.type == piece.CONTROL
         }
         self.vocab_size: int = self._processor.vocab_size()
+        self.unk_id: int | None = self._processor.unk_id()
         self.fingerprint = sha256(b"sentencepiece, marks as control symbols\n" + content).hexdigest()
         self._names = {number: name for name, number in self.special_tokens.items()}
         self._reads_mark_as_space = reads_mark_as_space(self._processor.encode)

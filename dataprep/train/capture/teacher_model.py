@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dataprep.core.errors import UsageError
-from dataprep.models.comparison import compare_tokenizers
+from dataprep.models.comparison import compare_tokenizers, texts_of
 from dataprep.models.loading import check_finite, load_weights
 from dataprep.models.student import model_directory
 from dataprep.tokens.tokenizers.loading import load_tokenizer
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
     from dataprep.tokens.shards.reading import Shards
     from dataprep.tokens.tokenizers.base import Tokenizer
-
-# Tokens are compared one by one; documents also show whether merges differ.
-COMPARED_DOCUMENTS = 64
 
 
 def load_teacher(
@@ -33,9 +29,7 @@ def load_teacher(
     import torch
 
     folder = model_directory(name, "--teacher-model")
-    ids = (document for document, _ in islice(shards, COMPARED_DOCUMENTS))
-    texts = [tokenizer.decode(document.tolist()) for document in ids]
-    other = load_tokenizer(folder)
+    other, texts = load_tokenizer(folder), texts_of(shards, tokenizer)
     compare_tokenizers(tokenizer, other, texts, f"--teacher-model {name}", advice)
     teacher = load_weights(folder, torch.float32)
     check_finite(teacher, f"--teacher-model {name}")

@@ -14,7 +14,7 @@ import torch
 from dataprep.core.errors import InputError, UsageError
 from dataprep.evaluate.items import Training
 from dataprep.evaluate.metrics.references import Style, style_of
-from dataprep.models.comparison import compare_tokenizers
+from dataprep.models.comparison import compare_with_shards
 from dataprep.models.student import (
     Student,
     has_tokenizer,
@@ -63,9 +63,7 @@ class SftObjective(Objective):
             tokenizer = shards[0].load_tokenizer()
             # Other ids for the same texts: the run would work, and the student would learn noise.
             if has_tokenizer(options.model):
-                where = f"{context.data[0]}: shards of a tokenizer"
-                own = load_tokenizer_for(options.model, None, [])
-                compare_tokenizers(own, tokenizer, [], where, "tokenize the rows with the model's own")
+                compare_with_shards(load_tokenizer_for(options.model, None, []), shards[0])
         else:
             tokenizer = load_tokenizer_for(options.model, options.tokenizer, context.data)
         settings: dict[str, Any] = {"strip": options.strip, "date": options.date}
@@ -241,7 +239,8 @@ def _documents(
                 f"{', '.join(paths)}: give one directory of shards, or files of rows; "
                 "`dataprep mix` makes one directory of several"
             )
-        shards = Shards.open(paths[0], tokenizer=student.tokenizer)
+        shards = Shards.open(paths[0])
+        compare_with_shards(student.tokenizer, shards)
         _check_shards(shards, context, student)
     else:
         shards = _tokenize(context, paths, context.run_dir.path / TOKENS / name, student, pack)
