@@ -287,6 +287,11 @@ def load_chat_format_for(
     shards must have been written in that format.
     """
     folder = template_folder(model, tokenizer_path)
+    if name == "template" and folder is None:
+        raise UsageError(
+            f"--chat-format template: {model} has no chat template; give the directory of a tokenizer that "
+            "has one with --tokenizer DIR, or another chat format"
+        )
     if not shards:
         return _chat_format(folder, name, tokenizer, strip=strip, date=date, template_args=template_args)
     # Shards record how contents were stripped and which date was written; the template must agree.
@@ -304,7 +309,8 @@ def load_chat_format_for(
                 f"{flag}: {shards[0].path} was made without it, or with another: leave it out, or make the "
                 "shards again"
             )
-    chat_format = _chat_format(folder, name or shards[0].chat_format, tokenizer, **settings)
+    name = name or _recorded_format(shards[0], folder, model)
+    chat_format = _chat_format(folder, name, tokenizer, **settings)
     for directory in shards:
         recorded = directory.manifest["chat_format"]
         # The student would learn other stop tokens and roles than its template has.
@@ -318,6 +324,16 @@ def load_chat_format_for(
                 "to, or make the shards again"
             )
     return chat_format
+
+
+def _recorded_format(shards: Shards, folder: str | None, model: str) -> str:
+    """Return the name of the chat format of shards, whose template must be there."""
+    if shards.chat_format == "template" and not (folder and has_template(folder)):
+        raise UsageError(
+            f"{shards.path}: made with the chat template of a model, and {folder or model} has none; give "
+            "the tokenizer's directory, with that template as chat_template.jinja, with --tokenizer DIR"
+        )
+    return shards.chat_format
 
 
 def template_folder(model: str | None, tokenizer_path: str | None) -> str | None:

@@ -118,6 +118,27 @@ def test_shards_keep_their_variables(place, model, tmp_path):
             train(tmp_path / "shards", (), tmp_path / "b", options=options(place, **given(model, **settings)))
 
 
+def test_shards_of_a_template_need_it(place, model, tmp_path):
+    """The message names the shards and what lacks the template, not a flag that nobody gave."""
+    shards = tmp_path / "shards"
+    tokenize_files(place / "train.jsonl", shards, tokenizer=model)
+    for number, student in enumerate(("llama-tiny", str(place / "student"))):
+        chosen = options(place, **given(student))
+        expected = (
+            f"{shards}: made with the chat template of a model, and {student} has none; give the "
+            "tokenizer's directory, with that template as chat_template.jinja, with --tokenizer DIR"
+        )
+        for data, held in ((shards, ()), (place / "train.jsonl", shards)):
+            with pytest.raises(UsageError) as caught:
+                train(data, held, tmp_path / "a", options=chosen)
+            assert str(caught.value) == expected
+        chosen = options(place, **given(student, tokenizer=str(model)))
+        train(shards, (), tmp_path / f"run {number}", options=chosen)
+    chosen = options(place, **given("llama-tiny", chat_format="template"))
+    with pytest.raises(UsageError, match="--chat-format template: llama-tiny has no chat template; give the"):
+        train(shards, (), tmp_path / "a", options=chosen)
+
+
 def test_the_loss_is_of_the_messages_that_are_chosen(place, tmp_path):
     """By --loss and by the messages' own marks; thinking is split off before."""
     found = rows(8)
