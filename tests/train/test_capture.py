@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -13,11 +14,14 @@ import torch
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
+from dataprep import read_rows
 from dataprep.core.errors import FileError, InputError, TokenizerError, UsageError
+from dataprep.core.io import open_output
 from dataprep.teacher.settings import Endpoint
 from dataprep.tokens.logits.files import DATA
 from dataprep.tokens.logits.reading import Logits
 from dataprep.tokens.options import ShardOptions
+from dataprep.tokens.shards.mixture import mix_shards
 from dataprep.tokens.shards.reading import Shards
 from dataprep.tokens.tokenize import tokenize_files
 from dataprep.tokens.tokenizers.loading import load_tokenizer
@@ -395,6 +399,35 @@ def test_logits_of_other_shards_are_an_error(place, shards, logits, tmp_path):
 
 
 @pytest.mark.slow
+def test_folders_of_another_kind_say_what_they_hold(place, shards, logits, tmp_path):
+    """Each kind of folder has a manifest.json; the message says which kind was found and which is read."""
+    plain, top, mixture = shards / "plain", logits / "plain", tmp_path / "mixture"
+    mix_shards({plain: 1.0}, mixture, total=5)
+    rows_folder = f"{tmp_path}/rows/"
+    with open_output(rows_folder) as out:
+        out.write(b"{}\n")
+    advice = "expected rows: give the files of rows that it was made from"
+    for folder, held in ((plain, "token shards"), (mixture, "a mixture of token"), (top, "a teacher's")):
+        with pytest.raises(InputError, match=f"^{re.escape(str(folder))}: holds {held}.*; {advice}"):
+            list(read_rows(str(folder)))
+        before = (folder / "manifest.json").read_bytes()
+        with (
+            pytest.raises(InputError, match=f"holds {held}.*; expected rows: give another directory"),
+            open_output(f"{folder}/"),
+        ):
+            pass
+        assert (folder / "manifest.json").read_bytes() == before
+        for command in (["validate", folder], ["evaluate", place / "student", folder, "--metric", "loss"]):
+            ran = run_here(command, cwd=tmp_path)
+            assert (ran.code, f"holds {held}" in ran.err, advice in ran.err) == (1, True, True)
+    for folder, held in ((top, "a teacher's logits"), (rows_folder, "rows")):
+        with pytest.raises(InputError, match=f"holds {held}; expected token shards, as `dataprep tokenize`"):
+            Shards.open(folder)
+    for folder, held in ((plain, "token shards"), (rows_folder, "rows")):
+        with pytest.raises(InputError, match=f"holds {held}; expected logits, as `dataprep capture` writes"):
+            Logits.open(folder)
+
+
 def test_two_processes_and_a_resumed_run_are_as_one(place, shards, logits, tmp_path):
     """Data parallelism and `--resume` change nothing about the losses."""
     words = ["train", shards / "packed", "--model", place / "student", "--teacher-logits", logits / "packed"]

@@ -25,6 +25,10 @@ from dataprep.core.urls import is_url, name_of
 
 FORMAT = "dataprep parts"
 VERSION = 1
+# Other folders with a `manifest.json`, which `dataprep.tokens` writes and reads.
+SHARDS, MIXTURE, LOGITS = "dataprep-shards", "dataprep-mixture", "dataprep-logits"
+_HELD = {FORMAT: "rows", SHARDS: "token shards", MIXTURE: "a mixture of token shards"}
+_HELD |= {LOGITS: "a teacher's logits"}
 CHUNK_BYTES = 32 << 20
 CHUNK_VARIABLE = "DATAPREP_CHUNK_BYTES"
 
@@ -273,8 +277,17 @@ def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(content)).hexdigest()
 
 
-def read_manifest(folder: Folder) -> PartsManifest | None:
+def held_by(manifest: Any) -> str | None:
+    """Return what a folder holds by its manifest, for messages; ``None`` for another manifest."""
+    return _HELD.get(str(manifest.get("format"))) if isinstance(manifest, dict) else None
+
+
+def read_manifest(folder: Folder, *, writes: bool = False) -> PartsManifest | None:
     """Return the manifest of a folder of parts; ``None`` if there is none.
+
+    Args:
+        folder: the folder.
+        writes: whether the folder is an output, for messages.
 
     Raises:
         InputError: it is damaged, or not one of parts.
@@ -285,6 +298,9 @@ def read_manifest(folder: Folder) -> PartsManifest | None:
     path = folder.path(MANIFEST)
     try:
         content = orjson.loads(data)
+        if content["format"] != FORMAT and (held := held_by(content)):
+            advice = "give another directory" if writes else "give the files of rows that it was made from"
+            raise InputError(folder.path("").rstrip("/"), f"holds {held}; expected rows: {advice}")
         if content["format"] != FORMAT:
             raise KeyError
         checksum = content.pop("checksum")

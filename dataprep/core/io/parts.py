@@ -157,7 +157,7 @@ class PartsFolder:
         self.folder = folder_at(where)
         self.parts: list[Part] = []
         self.facts: dict[str, Any] = {}
-        self._before = read_manifest(self.folder)
+        self._before = read_manifest(self.folder, writes=True)
         self._owner = f"{machine()}:{os.getpid()}:{os.urandom(4).hex()}"
         self._beat = 0.0
         self._mine: list[str] = []  # parts of this process, which no record tells a later run of

@@ -22,10 +22,11 @@ from typing import Any
 import orjson
 
 from dataprep.core.errors import FileError, InputError
+from dataprep.core.io.part_files import LOGITS, held_by
 from dataprep.core.records import describe
 from dataprep.tokens.shards.manifest import checksum, sha256_of
 
-FORMAT, VERSION = "dataprep-logits", 2
+FORMAT, VERSION = LOGITS, 2
 MANIFEST, UNFINISHED, DATA, OFFSETS = "manifest.json", "unfinished.json", "data.bin", "offsets.bin"
 NAMES = {MANIFEST, UNFINISHED, DATA, OFFSETS}
 FRAME = struct.Struct("<QII")  # first document, length and CRC-32 of the record
@@ -80,6 +81,8 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise InputError(path, f"damaged: {error}; {AGAIN}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        if held := held_by(manifest):
+            raise InputError(folder, f"holds {held}; expected logits, as `dataprep capture` writes them")
         raise InputError(path, f'this is not a manifest of logits; expected "format": "{FORMAT}"')
     if manifest.get("version") != VERSION:
         raise InputError(

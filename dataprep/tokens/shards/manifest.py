@@ -13,7 +13,7 @@ import orjson
 from dataprep.core import io as files
 from dataprep.core.errors import FileError, InputError, UsageError
 from dataprep.core.io.part_files import FORMAT as PARTS_FORMAT
-from dataprep.core.io.part_files import files_of, folder_at, located_file
+from dataprep.core.io.part_files import MIXTURE, SHARDS, files_of, folder_at, held_by, located_file
 from dataprep.core.io.raw import open_raw
 from dataprep.core.parallel import Backend, Inline, current
 from dataprep.core.parallel.tasks import run
@@ -21,11 +21,11 @@ from dataprep.core.records import describe
 from dataprep.core.urls import joined, name_of
 
 MANIFEST = "manifest.json"
-FORMAT = "dataprep-shards"
+FORMAT = SHARDS
 # Version 3 names the chat format and the tokens in the loss by the field's terms. Older shards are refused:
 # to make them again is quicker than to keep a second reader right.
 VERSION = 3
-MIXTURE, MIXTURE_VERSION = "dataprep-mixture", 2
+MIXTURE_VERSION = 2
 AGAIN = "make the shards again with `dataprep tokenize`"
 MIX_AGAIN = "make the mixture again with `dataprep mix`"
 
@@ -45,6 +45,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise InputError(path, f"damaged: {error}; {AGAIN}") from None
     if not isinstance(manifest, dict) or (kind := manifest.get("format")) not in (FORMAT, MIXTURE):
+        if held := held_by(manifest):
+            wanted = "token shards, as `dataprep tokenize` writes them"
+            raise InputError(folder, f"holds {held}; expected {wanted}")
         raise InputError(path, f'this is not a manifest of token shards; expected "format": "{FORMAT}"')
     expected = VERSION if kind == FORMAT else MIXTURE_VERSION
     if manifest.get("version") != expected:

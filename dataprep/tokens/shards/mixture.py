@@ -16,6 +16,7 @@ from dataprep import __version__
 from dataprep.core import provenance
 from dataprep.core.errors import InputError, UsageError
 from dataprep.core.io import check_local, new_folder, writing
+from dataprep.core.io.part_files import MIXTURE
 from dataprep.core.ledger import Ledger
 from dataprep.core.options import check_whole
 from dataprep.curate.mixing import (
@@ -28,7 +29,7 @@ from dataprep.curate.mixing import (
     nearest,
     shares_of,
 )
-from dataprep.tokens.shards.manifest import MIXTURE, MIXTURE_VERSION, checksum
+from dataprep.tokens.shards.manifest import MIXTURE_VERSION, checksum
 from dataprep.tokens.shards.packing import pack
 from dataprep.tokens.shards.reading import Shards, number_type
 from dataprep.tokens.shards.writing import check_directory, described, locked, put_in_place

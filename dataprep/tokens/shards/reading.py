@@ -24,8 +24,9 @@ import numpy as np
 from dataprep.core import provenance
 from dataprep.core.errors import FileError, InputError, TokenizerError, UsageError
 from dataprep.core.io import FileBytes, check_local
+from dataprep.core.io.part_files import MIXTURE
 from dataprep.tokens.shards.arrays import Array, Arrays, between
-from dataprep.tokens.shards.manifest import AGAIN, MIX_AGAIN, MIXTURE, read_manifest, sha256_of
+from dataprep.tokens.shards.manifest import AGAIN, MIX_AGAIN, read_manifest, sha256_of
 from dataprep.tokens.tokenizers.loading import load_tokenizer
 
 if TYPE_CHECKING:
