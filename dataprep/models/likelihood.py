@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dataprep.models.attention import window_of
 from dataprep.models.decoding import generation_error
 from dataprep.models.loading import GenerationError, Model
 
@@ -38,6 +39,11 @@ class Candidates:
     answers: Sequence[Sequence[int]]
 
     @property
+    def length(self) -> int:
+        """Number of positions of the prompt with the longest answer."""
+        return len(self.prompt) + max(map(len, self.answers)) - 1
+
+    @property
     def predicting(self) -> int:
         """Number of tokens that predict another one of an answer, with the last one of the prompt."""
         return 1 + sum(len(answer) - 1 for answer in self.answers)
@@ -48,6 +54,7 @@ class Likelihoods:
 
     def __init__(self, model: Model, batch_size: int) -> None:
         self._model, self._batch_size = model, batch_size
+        self._limit = _limit(model.weights)
         if model.encodes:
             self._compute = self._behind_an_encoder
         else:
@@ -102,6 +109,8 @@ class Likelihoods:
         return self._attempt(rows[:middle]) + self._attempt(rows[middle:])
 
     def _in_one_row(self, rows: Sequence[Candidates]) -> list[list[float]]:
+        if self._limit is not None and any(row.length > self._limit for row in rows):
+            return self._one_by_one(rows)
         with _attention(self._model.weights, NAME):
             return _shared(self._model, rows)
 
@@ -199,7 +208,7 @@ def _tree(row: Candidates, device: torch.device) -> _Tree:
 
 
 def attend(
-    module: Any,  # noqa: ARG001 - as transformers calls it
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -215,9 +224,7 @@ def attend(
     Query, key and value have shape `(1, heads, L, head size)`; the result, `(1, L, heads, head size)`.
     """
     # Refused here, _can_share() finds that the class needs its own attention.
-    if settings.get("softcap") or settings.get("s_aux") is not None:
-        raise NotImplementedError("attention with capped logits or sinks")
-    window = settings.get("sliding_window")
+    window = window_of(module, settings)
     shared: dict[str, Any] = {"scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
     sdpa, parts = functional.scaled_dot_product_attention, []
     lengths = [len(tree.positions) for tree in answer_trees]
@@ -306,6 +313,15 @@ def _can_share(model: Model) -> bool:
     tolerance = 1e-3 if weights.dtype == torch.float32 else 3e-2
     pairs = zip(chain.from_iterable(shared), chain.from_iterable(alone), strict=True)
     return all(abs(one - other) <= tolerance * (1 + abs(other)) for one, other in pairs)
+
+
+def _limit(weights: Any) -> int | None:
+    """Return the length up to which a model's frequencies are the same; ``None`` for all lengths."""
+    # `longrope` (Phi-3) takes those of long texts for all tokens of a row if one of them is beyond it.
+    given = getattr(weights.config.get_text_config(), "rope_parameters", None) or {}
+    by_layer = [given, *(kind for kind in given.values() if isinstance(kind, dict))]
+    longrope = [kind for kind in by_layer if kind.get("rope_type") == "longrope"]
+    return min((kind["original_max_position_embeddings"] for kind in longrope), default=None)
 
 
 # Encoder-decoder models: a prompt through the encoder, and its answers through the decoder.

@@ -23,8 +23,11 @@ from transformers import (
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    Llama4TextConfig,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    PhimoeConfig,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -217,6 +220,47 @@ def test_each_class_of_model_gives_what_it_gives_alone(name):
         assert values == pytest.approx(expected, abs=1e-4)
     assert weights.config._attn_implementation == own
     assert (scorer._compute == scorer._in_one_row) == (name in ("llama", "gpt2", "window"))
+
+
+MOE = {"num_local_experts": 2, "num_experts_per_tok": 1}
+CHUNKS = {"attention_chunk_size": 24, "intermediate_size_mlp": 32, "no_rope_layer_interval": 2}
+ROPE = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 10.0}
+ROPE |= {"short_factor": [1.0] * 4, "long_factor": [8.0, 9.0, 10.0, 12.0]}
+LONG = {"rope_parameters": ROPE, "original_max_position_embeddings": 24, "max_position_embeddings": 240}
+# Classes that attend to a prompt of a few tokens as a Llama does, and to a longer one in another way: whether
+# their answers stand in one row, and their configuration.
+FAR = {
+    "a window": (True, MistralConfig, {"sliding_window": 24}),
+    "a window in the mask alone": (False, PhimoeConfig, {"sliding_window": 24} | MOE),
+    "chunks": (False, Llama4TextConfig, CHUNKS | MOE | {"attn_temperature_tuning": False}),
+    "a temperature by the place in the row": (
+        False,
+        Llama4TextConfig,
+        CHUNKS | MOE | {"attention_chunk_size": 4096, "floor_scale": 30, "attn_scale": 2.0},
+    ),
+    "other frequencies": (True, Phi3Config, LONG),
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_longer_prompts_give_what_they_give_alone(name):
+    """What a short example does not show is known from the configuration."""
+    shares, config, chosen = FAR[name]
+    torch.manual_seed(2)
+    weights = AutoModelForCausalLM.from_config(config(**SIZES | IDS | chosen)).eval()
+    for tensor in weights.parameters():
+        if tensor.ndim > 1:
+            torch.nn.init.normal_(tensor, std=0.5)
+    rows = [
+        ([*range(5, 55)], [[3], [4, 5, 6, 7], [9, 9]]),
+        ([*range(60, 80)], [[5, 3], [7] * 9]),  # the second answer alone is long
+        *ROWS,
+    ]
+    scorer = Likelihoods(Model(weights, tiny_model.tokenizer()), len(rows))
+    found = scorer.of([Candidates(*row) for row in rows])
+    for values, expected in zip(found, sums(weights, rows), strict=True):
+        assert values == pytest.approx(expected, abs=1e-3)
+    assert (scorer._compute == scorer._in_one_row) is shares
 
 
 T5_SIZES = {"d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8}

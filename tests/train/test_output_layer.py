@@ -26,6 +26,10 @@ MODELS = {
     "qwen2": lambda: transformers.Qwen2Config(**SMALL, **COMMON, **ENDS),
     "qwen3": lambda: transformers.Qwen3Config(**SMALL, **COMMON, **ENDS, head_dim=8),
     "mistral, a window": lambda: transformers.MistralConfig(**SMALL, **COMMON, **ENDS, sliding_window=4),
+    # Longer than the example with which a class is checked, and known to its mask alone.
+    "phimoe, a window": lambda: transformers.PhimoeConfig(
+        **SMALL, **COMMON, **ENDS, sliding_window=10, num_local_experts=2, num_experts_per_tok=1
+    ),
     "gemma2, caps": lambda: transformers.Gemma2Config(**SMALL, **COMMON, **ENDS, head_dim=8),
     "phi3": lambda: transformers.Phi3Config(**SMALL, **COMMON, **ENDS),
     "gpt2": lambda: transformers.GPT2Config(
@@ -77,6 +81,16 @@ def test_a_model_that_mixes_documents_is_refused(monkeypatch):
     monkeypatch.setattr("dataprep.train.layers.packed_attention._keeps_apart", lambda *_: False)
     with pytest.raises(UsageError, match="see each other"):
         use_packed_attention(model_of("llama"))
+
+
+def test_attention_that_depends_on_the_place_in_the_row_is_refused():
+    """Llama 4 counts its chunks from the beginning of the row, where another document is."""
+    config = transformers.Llama4TextConfig(
+        **SMALL, **COMMON, **ENDS, num_local_experts=2, intermediate_size_mlp=48, head_dim=8
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with pytest.raises(UsageError, match="Llama4ForCausalLM depends on the place of a token in its row"):
+        use_packed_attention(model)
 
 
 @pytest.mark.parametrize("name", MODELS)

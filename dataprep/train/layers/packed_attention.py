@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dataprep.core.errors import UsageError
+from dataprep.models.attention import depends_on_row, window_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -71,10 +72,8 @@ def attend(
     Query, key and value have shape `(1, heads, L, head size)`; the result, `(1, L, heads, head size)`.
     """
     # Refused here, use_packed_attention() tries the class's own attention next.
-    if settings.get("softcap") or settings.get("s_aux") is not None:
-        raise NotImplementedError("attention with capped logits or sinks")
+    window = window_of(module, settings)
     lengths = settings["cu_seq_lens_q"].diff().tolist()
-    window = settings.get("sliding_window")
     shared: dict[str, Any] = {"dropout_p": dropout if module.training else 0.0, "scale": scaling}
     shared["enable_gqa"] = query.shape[1] != key.shape[1]
     parts = []
@@ -101,6 +100,11 @@ def use_packed_attention(model: PreTrainedModel) -> None:
     """
     from transformers import AttentionInterface
 
+    if depends_on_row(model.config.get_text_config()):
+        raise UsageError(
+            f"--model: the attention of a {type(model).__name__} depends on the place of a token in its row, "
+            "in which several documents stand; choose a model whose attention is full or has a window"
+        )
     AttentionInterface.register(NAME, attend)
     own = model.config._attn_implementation
     if own == NAME:  # checked before; the attention to compare it with has been replaced
