@@ -27,7 +27,13 @@ def run(place, output, *, resume=False, **settings):
         "tokenizer": str(place / "tokenizer.json"),
         "chat_format": "llama3",
     }
-    given |= {"learning_rate": 0.02, "epochs": 4, "save_every": 0, "lora": 4, "batch_size": 4}
+    given |= {
+        "learning_rate": 0.02,
+        "epochs": None if "steps" in settings else 4,
+        "save_every": 0,
+        "lora": 4,
+        "batch_size": 4,
+    }
     options = TrainOptions(**{**given, **settings})
     return train(place / "train.jsonl", place / "eval.jsonl", output, options=options, resume=resume).results
 

@@ -42,7 +42,7 @@ def chosen(place, **settings):
         "tokenizer": str(place / "tokenizer.json"),
         "chat_format": "llama3",
     }
-    given |= {"learning_rate": 0.01, "epochs": 2, "save_every": 0}
+    given |= {"learning_rate": 0.01, "epochs": None if "steps" in settings else 2, "save_every": 0}
     return TrainOptions(**{**given, **settings})
 
 
