@@ -191,10 +191,12 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 def _given(context: typer.Context, cls: Any, values: dict[str, Any]) -> dict[str, Any]:
     # The class has the defaults, so that they hold for the library too; only given values are passed on.
     given = {}
+    sources = {name: context.get_parameter_source(name) for name, _, _ in options_of(cls)}
+    flags = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    replaced = {option.instead_of for name, option, _ in options_of(cls) if name in flags} - flags
     for name, option, _ in options_of(cls):
-        value = values.pop(name)
-        source = context.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT":
+        value, source = values.pop(name), sources[name]
+        if source is not None and source.name != "DEFAULT" and name not in replaced:
             # Typer makes None of an empty list, which a file can have.
             given[name] = option.parse([] if value is None else value) if option.parse else value
     return given

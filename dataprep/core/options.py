@@ -48,6 +48,7 @@ class Option:
     kind: Any = None  # type of the flag's value, where it is not the field's
     shown: Any = None  # default as the flag's value, where it is not the field's
     is_path: bool = False  # whether the value can be a local path; a recorded run keeps it as an absolute one
+    instead_of: str | None = None  # field of another option, which a file gives in vain if this flag is given
     names: tuple[str, ...] = ()  # values of a path's option that are no paths, whatever files there are
 
     @property

@@ -91,9 +91,14 @@ class TrainOptions:
     truncation: str = option("error", "What to do with longer rows.", choices=TRUNCATIONS)
     pack: int | None = option(None, "Pack rows into sequences of N tokens.", metavar="N", min=2)
     epochs: float | None = option(
-        None, "Number of passes over the rows. Defaults to 1; for soft labels, fewer rows get more.", above=0
+        None,
+        "Number of passes over the rows. Defaults to 1; for soft labels, fewer rows get more.",
+        above=0,
+        instead_of="steps",
     )
-    steps: int | None = option(None, "Number of steps, instead of epochs.", metavar="N", min=1)
+    steps: int | None = option(
+        None, "Number of steps, instead of epochs.", metavar="N", min=1, instead_of="epochs"
+    )
     batch_size: int = option(8, "Rows or packed sequences per batch, in each process.", metavar="N", min=1)
     accumulate: int = option(1, "Batches per step.", metavar="N", min=1)
     learning_rate: float | None = option(

@@ -152,6 +152,20 @@ def test_a_run_is_repeated_from_its_directory(run, tmp_path, rows, flags, weight
     assert (other.code, "begun with another --seed" in other.err) == (2, True)
 
 
+def test_steps_on_the_command_line_take_the_place_of_epochs_in_a_file(run, tmp_path):
+    """A run is repeated with another length; two lengths at once are an error, wherever they stand."""
+    write_jsonl(tmp_path / "train.jsonl", LABELLED)
+    flags = ["--fields", "title", "--classes", "no,yes", "--alpha", "0"]
+    made = run("train", "train.jsonl", "--epochs", "1", "-o", "a", *flags)
+    assert made.code == 0, made.err
+    again = run("train", "--config", "a/options.toml", "-o", "b", "--steps", "2")
+    assert again.code == 0, again.err
+    recorded = tomllib.loads((tmp_path / "b" / "options.toml").read_text("utf-8"))
+    assert (recorded["steps"], recorded.get("epochs")) == (2, None)
+    both = run("train", "--config", "a/options.toml", "-o", "c", "--steps", "2", "--epochs", "3")
+    assert (both.code, "--steps 2 and --epochs 3: expected one of them" in both.err) == (2, True)
+
+
 @pytest.mark.medium
 @pytest.mark.parametrize(("rows", "preset"), [(LABELLED, "wide"), (CHATS, "llama-tiny")])
 def test_a_preset_s_name_is_no_path(run, tmp_path, rows, preset):
