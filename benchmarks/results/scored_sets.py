@@ -84,6 +84,11 @@ def rows_of(name: str, data: Path, archive: Path | None) -> list[Row]:
     return _all_rows(name, data, archive)[::2]
 
 
+def other_rows_of(name: str, data: Path, archive: Path | None) -> list[Row]:
+    """Return the other rows of a set."""
+    return _all_rows(name, data, archive)[1::2]
+
+
 def _all_rows(name: str, data: Path, archive: Path | None) -> list[Row]:
     if name == "mohler":
         return graded_answers(data)
@@ -93,6 +98,13 @@ def _all_rows(name: str, data: Path, archive: Path | None) -> list[Row]:
     if name == "movies":
         return rated_sentences(archive, "movieReviewSnippets", _sign)
     return rated_sentences(archive, "amazonReviewSnippets", _thirds)
+
+
+def divide(rows: list[Row], validation: int) -> tuple[list[Row], list[Row]]:
+    """Return rows to train on, and others to choose the best step by, drawn by seed 0."""
+    rows = [*rows]
+    random.Random(0).shuffle(rows)
+    return rows[validation:], rows[:validation]
 
 
 def split(rows: list[Row], seed: int) -> tuple[list[Row], list[Row], list[Row]]:

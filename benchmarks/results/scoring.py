@@ -5,6 +5,8 @@ Each split of a set is a seed; `scored_sets` says where the sets come from.
 - with all labels: the most frequent class, TF-IDF of character n-grams with logistic regression, the student
 - with a quarter of the labels: the same; the teacher; the student that learns from the teacher's
   probabilities for the other three quarters
+- where that teacher learns too little: one that has learned other rows of the set, which are in no split, and
+  the student that learns from its probabilities
 
 Every student, and the teacher, keeps its best step on validation rows, which also choose the regression's C.
 """
@@ -16,14 +18,22 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dataprep
 from benchmarks.results.keeping import Bench, NotMeasured, table
-from benchmarks.results.scored_sets import Row, graded_answers, rows_of, split
+from benchmarks.results.scored_sets import (
+    VALIDATION,
+    Row,
+    divide,
+    graded_answers,
+    other_rows_of,
+    rows_of,
+    split,
+)
 from dataprep.evaluate.metrics.agreement import WEIGHTED_KAPPA as KAPPA
 from dataprep.train.objectives.soft_label.classes import Classes, metrics_of
 from dataprep.train.options import PredictOptions, TrainOptions
@@ -41,6 +51,8 @@ WEIGHTS = 30_000
 # Of the teacher, which is fine-tuned on few rows: with many classes, each has a handful.
 EPOCHS = {"movies": 8.0, "products": 8.0, "mohler": 8.0, "topics": 20.0}
 TEACHER_RATE = 1e-4
+# Of the teacher of other rows.
+EPOCHS_OF_OTHERS = {"mohler": 10.0}
 METRICS = ("accuracy", "macro_f1", KAPPA)
 Figures = dict[str, float]
 
@@ -55,6 +67,7 @@ class Task:
     test: list[Row]
     folder: Path
     teacher: str
+    others: Sequence[Row] = ()
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -158,20 +171,33 @@ def same_size(task: Task, rows: Sequence[Row]) -> Figures:
 
 def teacher_of_few(task: Task) -> Path:
     """Return the directory of the teacher that has learned a quarter of the labels; it is trained once."""
-    name = "teacher-of-few"
-    place, options = task.folder / name, task.folder / f"{name}.options"
+    return _teacher(task, "teacher-of-few", few(task), task.teacher_options)
+
+
+def teacher_of_others(task: Task) -> Path:
+    """Return the directory of the teacher that has learned rows of no split; it is trained once for all."""
+    folder = task.folder.parent / f"{task.name}-others"
+    folder.mkdir(exist_ok=True)
+    training, validation = divide([*task.others], VALIDATION)
+    options = task.teacher_options | {"epochs": EPOCHS_OF_OTHERS[task.name]}
+    whole = replace(task, training=training, validation=validation, folder=folder)
+    return _teacher(whole, "teacher", training, options)
+
+
+def _teacher(task: Task, name: str, rows: Sequence[Row], options: dict[str, Any]) -> Path:
+    place, kept = task.folder / name, task.folder / f"{name}.options"
     # Kept beside the directory: with other options, it is another teacher.
-    wanted = str(task.teacher_options)
-    if not (place / "results.json").is_file() or not options.is_file() or options.read_text() != wanted:
-        task.train(name, few(task), model=task.teacher, **task.teacher_options)
-        options.write_text(wanted)
+    wanted = str(options)
+    if not (place / "results.json").is_file() or not kept.is_file() or kept.read_text() != wanted:
+        task.train(name, rows, model=task.teacher, **options)
+        kept.write_text(wanted)
     return place
 
 
-def distilled(task: Task) -> Figures:
-    """Return the metrics of the student that has a quarter of the labels and the teacher's for the rest."""
+def distilled(task: Task, teacher: Callable[[Task], Path]) -> Figures:
+    """Return the metrics of the student that has a quarter of the labels and a teacher's for the rest."""
     unlabelled = without(task.training[task.quarter :], "label", "score")
-    soft = without(task.predict(teacher_of_few(task), unlabelled), "prediction")
+    soft = without(task.predict(teacher(task), unlabelled), "prediction")
     return task.measure(task.train("distilled", [*few(task), *soft]))
 
 
@@ -188,7 +214,11 @@ CONTENDERS: dict[str, Callable[[Task], Figures]] = {
     "a quarter: TF-IDF + LR, same size": lambda task: same_size(task, few(task)),
     "a quarter: student": lambda task: task.measure(task.train("few", few(task))),
     "a quarter: teacher": lambda task: task.measure(teacher_of_few(task)),
-    "a quarter: student, soft labels for the rest": distilled,
+    "a quarter: student, soft labels for the rest": lambda task: distilled(task, teacher_of_few),
+}
+OF_OTHERS: dict[str, Callable[[Task], Figures]] = {
+    "teacher of other rows": lambda task: task.measure(teacher_of_others(task)),
+    "a quarter: student, that teacher's labels for the rest": lambda task: distilled(task, teacher_of_others),
 }
 
 
@@ -203,11 +233,15 @@ def scores(bench: Bench) -> str:
         for seed in range(SPLITS):
             folder = bench.folder / "scores" / f"{name}-{seed}"
             folder.mkdir(parents=True, exist_ok=True)
-            task = Task(name, *split(rows_of(name, bench.data, bench.archive), seed), folder, str(teacher))
-            for contender, measure in CONTENDERS.items():
-                kept = f"scores/{name}/{seed}/{contender.replace(' ', '-')}"
+            parts = split(rows_of(name, bench.data, bench.archive), seed)
+            others = other_rows_of(name, bench.data, bench.archive)
+            task = Task(name, *parts, folder, str(teacher), others)
+            for contender, measure in (CONTENDERS | (OF_OTHERS if name in EPOCHS_OF_OTHERS else {})).items():
+                kept, key = f"scores/{name}/{seed}/{contender.replace(' ', '-')}", str(task.teacher_options)
+                if contender in OF_OTHERS:
+                    key += f", {EPOCHS_OF_OTHERS[name]} epochs over others"
                 with suppress(NotMeasured):
-                    figures = bench.once(kept, partial(measure, task), key=str(task.teacher_options))
+                    figures = bench.once(kept, partial(measure, task), key=key)
                     found.setdefault(contender, []).append(figures)
         if found:
             sections.append(_table(name, found))
