@@ -1,7 +1,9 @@
 """Fixtures that all tests share: a workspace with the samples in it, and two ways to run the command."""
 
 import os
+import pickle
 import signal
+import warnings
 
 # Each test process, and each command that it starts, uses one core: models this small are slower on several,
 # and the other cores have tests of their own. Torch and numpy read it when they are loaded.
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from dataprep import init_workspace
+from dataprep.core.parallel import processes
 from tests.browser import browser, open_page  # noqa: F401 - fixtures of pages in a real browser
 from tests.cluster import _one_cluster, cluster  # noqa: F401 - fixtures of a Ray cluster on this machine
 from tests.helpers import run_alone, run_here
@@ -54,3 +57,20 @@ def run_process(tmp_path):
     For tests about pipes, signals, start-up, memory, and what the interpreter does at its end.
     """
     return lambda *arguments, cwd=tmp_path, **options: run_alone(arguments, cwd=cwd, **options)
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Fork workers, which takes milliseconds; beside the threads of xdist or polars they would be spawned.
+
+    For tests whose workers use neither polars nor a store: their threads are missing in a forked process.
+    """
+    start = processes.WorkerProcess.__init__
+
+    def start_with_copy(self, function, *arguments, **options):
+        # As a spawned process receives it, so that a function that cannot be pickled is found here too.
+        start(self, pickle.loads(pickle.dumps(function)), *arguments, **options)
+
+    warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)  # of Python 3.12 and later
+    monkeypatch.setattr(processes, "start_method", lambda: "fork")
+    monkeypatch.setattr(processes.WorkerProcess, "__init__", start_with_copy)

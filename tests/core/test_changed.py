@@ -15,6 +15,8 @@ from dataprep.datasets import merge_rows
 from dataprep.datasets.convert import Plan
 from tests.helpers import listing
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 ROW = b'{"question": "Boxes %06d?", "answer": "It is %06d.\\n#### %06d"}\n'
 CHANGED = "the file was changed while it was read; run the command again"
 

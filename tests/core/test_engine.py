@@ -21,6 +21,7 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.parallel import per_row, processes
 
 TIMEOUT = 20
+pytestmark = pytest.mark.usefixtures("forked")
 
 
 def renamed(row):

@@ -20,6 +20,7 @@ from dataprep.curate.split_checks import Keys
 from tests.curate.engine_data import BAD, FILE, FOLDER, SOUND, content, described
 from tests.engines import engine_on
 
+pytestmark = pytest.mark.usefixtures("forked")
 COMBINATIONS = [(None, FOLDER), ("inline", FILE)]
 # The others are too small to start processes for.
 WITH_PROCESSES = ("dedup, best", "filter", "split by keys", "decontaminate")

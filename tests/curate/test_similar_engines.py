@@ -23,6 +23,8 @@ from tests.curate.engine_data import BAD, made_rows
 from tests.dying import PoisonedText
 from tests.engines import engine_on
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 @pytest.fixture
 def small_parts(monkeypatch):

@@ -21,6 +21,7 @@ from dataprep.datasets.checks.validation import SHOWN_PER_KIND, Problem, validat
 from tests import strategies as some
 from tests.helpers import chat
 
+pytestmark = pytest.mark.usefixtures("forked")
 BAD_LINES = (
     b"{", b"[]", b"7", b"null", b'{"messages": [], "messages": [1]}', b'{"n": 12345678901234567890123}',
     b'\xff{"a": 1}', b'{"x": ' + b"[" * 300 + b"]" * 300 + b"}", b'{"messages": [{"role": "user"}]}', b"",

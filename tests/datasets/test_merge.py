@@ -16,6 +16,7 @@ from dataprep import merge_files, write_rows
 from dataprep.core.errors import FileError, InputError, UsageError
 from tests.helpers import listing
 
+pytestmark = pytest.mark.usefixtures("forked")
 # Rows with spacing, escapes, carriage returns and characters that a parser and writer would change.
 ODD_ROWS = [
     b'{"a":1}',

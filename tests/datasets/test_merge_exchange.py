@@ -21,7 +21,6 @@ from dataprep import merge_files, mix_files, write_rows
 from dataprep.core.errors import DataprepError, FileError, InputError, UsageError
 from dataprep.core.io import blocks, chunks, rows
 from dataprep.core.io.part_files import CHUNK_VARIABLE
-from dataprep.core.parallel import processes
 from dataprep.datasets import merge_exchange, merge_inputs
 from tests.core.test_changed import CHANGED, every_change, once, source
 from tests.datasets.test_merge import BLANK, FILES, ODD_ROWS, joined, numbered_rows, rows_in, shuffled
@@ -29,7 +28,7 @@ from tests.engines import engine_on
 from tests.helpers import listing
 
 TIMEOUT = 60
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+pytestmark = pytest.mark.usefixtures("forked")
 
 
 @pytest.fixture(params=["portable", 2], ids=["here", "processes"])
@@ -42,12 +41,6 @@ def backend(request):
 def small_chunks(monkeypatch):
     """Chunks of 1 kB, so that a few rows have many."""
     monkeypatch.setenv(CHUNK_VARIABLE, "1000")
-
-
-@pytest.fixture
-def forked(monkeypatch):
-    """Workers that have what a test patched, also after another test has started the threads of polars."""
-    monkeypatch.setattr(processes, "start_method", lambda: "fork")
 
 
 def contents(path):
@@ -205,7 +198,6 @@ def wrong_inputs(folder):
     (folder / "z.json").write_bytes(b"[{}, ")
 
 
-@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     "names",
     [
@@ -311,7 +303,6 @@ def test_the_progress_adds_up(tmp_path, backend):
         assert min(counts) >= 0
 
 
-@pytest.mark.usefixtures("forked")
 def test_a_join_or_split_whose_worker_is_killed_is_done_again(tmp_path, monkeypatch):
     """The bytes are the same, and no unfinished file stays."""
     rows = numbered_rows(3000, 100)
@@ -339,7 +330,6 @@ def test_a_join_or_split_whose_worker_is_killed_is_done_again(tmp_path, monkeypa
     assert listing(tmp_path / "out") == ["manifest.json", *(part.name for part in parts)]
 
 
-@pytest.mark.usefixtures("forked")
 def test_a_row_that_ends_its_worker_is_one_reject(tmp_path, monkeypatch):
     """The rows after it in its chunk are found where they are."""
     rows = numbered_rows(2000, 60)

@@ -20,6 +20,7 @@ from tests.helpers import chat, write_jsonl
 from tests.inspect.test_card import LABELLED
 from tests.toy_tokenizer import ToyTokenizer
 
+pytestmark = pytest.mark.usefixtures("forked")
 EVIL = "<script>alert(1)</script>\x1b[31m\u202e&amp;\"'><img src=x onerror=alert(1)>"
 VOID = {"meta", "br", "img", "link", "input"}
 

@@ -122,6 +122,7 @@ def test_the_bytes_are_those_of_one_process(source, place, tmp_path, monkeypatch
 
 
 @pytest.mark.medium
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("options", OPTIONS[:2], ids=str)
 def test_processes_write_the_same(source, tmp_path, monkeypatch, workers, options):
@@ -182,6 +183,7 @@ def test_a_folder_of_parts_and_a_compressed_file(source, tmp_path):
     assert made.manifest["inputs"][0]["rows"] == 600
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("backend", ["inline", 2])
 def test_bad_rows_are_those_of_one_process(source, tmp_path, backend):
     """The same first error, the same rejects and the same rows of documents."""

@@ -30,6 +30,7 @@ from tests.tokens.test_tokenize import ROWS, chat, content_of, write_rows
 from tests.tokens_fakes import Slow
 
 TIMEOUT = 120
+pytestmark = pytest.mark.usefixtures("forked")
 
 
 @pytest.fixture

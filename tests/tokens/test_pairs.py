@@ -21,6 +21,7 @@ from tests.tokens_fakes import Bytes
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.usefixtures("forked")
 KEYS = ["input_ids", "attention_mask", "rationale_ids", "rationale_attention_mask", "correct_index"]
 STUDENT, LLEMMA, NEO = Bytes(), Bytes(shift=300), Bytes(shift=70_000)
 REAL = DATA / "aqua_rat"

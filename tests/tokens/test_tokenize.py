@@ -19,6 +19,8 @@ from dataprep.tokens.tokenizers import loading as tokenizers
 from dataprep.tokens.tokenizers.training import train_tokenizer
 from tests.tokens_fakes import Bytes
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 def chat(question, *answers):
     """A chat row with the same question before each answer."""

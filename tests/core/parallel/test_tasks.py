@@ -19,6 +19,7 @@ from tests.core.test_engine import children
 
 TIMEOUT = 120  # workers that are spawned on a busy machine take a second each
 BISECTION = Bisection(Lines.halve, Lines.leave)
+pytestmark = pytest.mark.usefixtures("forked")
 
 
 @pytest.fixture(autouse=True)
