@@ -6,13 +6,15 @@ A page ``docs/commands/NAME.md`` is written by hand, except for the blocks betwe
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+from unittest import mock
 
 import dataprep
+from dataprep.cli.app import app
 
 STUB = Path(__file__).parent.parent / "dataprep" / "__init__.pyi"
 PAGES = Path(__file__).parent / "commands"
@@ -21,14 +23,11 @@ BLOCK = re.compile(r"<!-- help( [a-z-]+)? -->\n.*?<!-- /help -->", flags=re.DOTA
 
 def help_of(*command: str) -> str:
     """Return the output of ``dataprep COMMAND [SUB] --help`` on a terminal of 100 columns."""
-    run = subprocess.run(
-        [sys.executable, "-m", "dataprep", *command, "--help"],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "100", "TERMINAL_WIDTH": "100"},
-    )
-    return "\n".join(line.rstrip() for line in run.stdout.strip().splitlines())
+    text = io.StringIO()
+    width = {"COLUMNS": "100", "TERMINAL_WIDTH": "100"}
+    with mock.patch.dict(os.environ, width), contextlib.redirect_stdout(text):
+        app([*command, "--help"], prog_name="dataprep", standalone_mode=False)
+    return "\n".join(line.rstrip() for line in text.getvalue().strip().splitlines())
 
 
 def with_help(page: str, command: str) -> str:
