@@ -124,16 +124,22 @@ def modules():
     return trees
 
 
+@cache
+def nodes(tree):
+    """All nodes of a tree, which most functions here look at."""
+    return [*ast.walk(tree)]
+
+
 def imported(tree):
     """The modules that a module or function imports, where it runs."""
     typing = {
         id(inner)
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
     found = set()
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if (
             isinstance(node, ast.ImportFrom)
             and (node.module or "").startswith("dataprep.")
@@ -166,7 +172,7 @@ def reached(command):
         name = todo.pop()
         seen.add(name)
         start |= imported(bodies[name])
-        used = {node.id for node in ast.walk(bodies[name]) if isinstance(node, ast.Name)}
+        used = {node.id for node in nodes(bodies[name]) if isinstance(node, ast.Name)}
         todo += [other for other in used & bodies.keys() if other not in seen]
     todo, seen = list(start), set()
     while todo:
@@ -187,7 +193,7 @@ def options(command):
 def raised(tree):
     """The texts of a module that can be a part of an error: no docstrings, help texts or style sheets."""
     left_out = set()
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             left_out |= {id(inner) for inner in ast.walk(body[0])}
@@ -195,7 +201,7 @@ def raised(tree):
             left_out |= {id(inner) for inner in ast.walk(node)}
     texts = [
         node.value
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out
     ]
     # A message that begins with an option is about the value that was given to it.
