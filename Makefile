@@ -50,14 +50,14 @@ demo: .venv/.train  ## Convert, merge and clean the samples, train a tiny studen
 	$(BIN)/dataprep verify $(DEMO)/clean.jsonl
 	$(BIN)/dataprep report $(DEMO)/clean.jsonl --against $(DEMO)/mergedata/test.jsonl -o $(DEMO)/report.html
 
-test: .venv/.dev  ## The tests that every change must pass: a quarter of an hour on two cores.
+test: .venv/.dev  ## The tests that every change must pass: 6 minutes on two cores.
 	$(BIN)/python $(PYTEST) -m 'not slow and not cluster'
 	$(BIN)/python $(ALONE) -m 'cluster and not slow'
 
 quick: .venv/.dev  ## The short ones of these, and fewer examples of each property: 2 minutes.
 	$(BIN)/python $(PYTEST) -m 'not slow and not medium and not cluster' --hypothesis-profile quick
 
-cluster: .venv/.dev  ## The tests of --cluster and of object stores, which `make test` has too: 4 minutes.
+cluster: .venv/.dev  ## The tests of --cluster and of object stores, which `make test` has too: a minute.
 	$(BIN)/python $(ALONE) -m 'cluster and not slow'
 
 test-all: .venv/.dev  ## All tests, with more examples, long comparisons, kill series and other programs' servers.

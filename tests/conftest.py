@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import warnings
+from collections import Counter
 
 # Each test process, and each command that it starts, uses one core: models this small are slower on several,
 # and the other cores have tests of their own. Torch and numpy read it when they are loaded.
@@ -26,14 +27,21 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 # A busy machine is no failure of a property.
 settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("dataprep", settings.get_profile("thorough"), max_examples=30)
-settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
+settings.register_profile("dataprep", settings.get_profile("thorough"), max_examples=20)
+settings.register_profile("quick", settings.get_profile("thorough"), max_examples=10)
 settings.load_profile("dataprep")
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests that need a server of objects."""
+    """Mark the tests that need a server of objects, and as slow what `sampled` leaves out."""
+    counts = Counter()
     for item in items:
+        if (sampled := item.get_closest_marker("sampled")) and not item.get_closest_marker("slow"):
+            (step,) = sampled.args
+            test = item.nodeid.partition("[")[0]
+            if counts[test] % step:
+                item.add_marker("slow")
+            counts[test] += 1
         if "s3_address" in getattr(item, "fixturenames", ()):
             item.add_marker("cluster")
 

@@ -220,6 +220,7 @@ def copied(sources, folder):
     return folder
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("out", ["out.jsonl", "out/"])
@@ -233,6 +234,7 @@ def test_engines_of_one_machine_agree(case, engine, out, sources, expected, run,
 
 
 @pytest.mark.cluster
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("out", ["out.jsonl", "out/"])
 def test_a_cluster_agrees(case, out, cluster, sources, expected, run, tmp_path):
@@ -242,6 +244,7 @@ def test_a_cluster_agrees(case, out, cluster, sources, expected, run, tmp_path):
     assert result(run, copied(sources, tmp_path), words, out) == expected(case)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("out", ["out.jsonl", "out/"])
 def test_a_store_agrees(case, out, bucket, sources, expected, run, tmp_path):
@@ -251,6 +254,7 @@ def test_a_store_agrees(case, out, bucket, sources, expected, run, tmp_path):
 
 
 @pytest.mark.cluster
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("case", CASES)
 def test_a_cluster_over_a_store_agrees(case, cluster, bucket, sources, expected, run, tmp_path):
     """Each worker reads its own ranges of objects, and writes its own."""

@@ -181,7 +181,7 @@ def test_stats_count_the_published_rows(made):
     assert sum(each.rows for each in found.histogram) == 8937
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_another_run_gives_the_same_bytes(made, tmp_path, workers):
     """Two runs, and one worker and two, write identical files."""
@@ -251,6 +251,7 @@ def test_every_choice_row_has_its_published_answer(tmp_path, dataset, path, coun
         assert row["choices"][LETTERS.index(row["answer"]["label"])] == row["answer"]["text"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("forcing", [True, False])
 @pytest.mark.parametrize(("dataset", "path", "count"), CHOICE_SETS)
 def test_requests_of_raw_rows_are_those_of_the_converted_ones(tmp_path, dataset, path, count, forcing):
@@ -281,6 +282,7 @@ def rationales(tmp_path_factory):
     return made
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("dataset", "split", "count", "agree"), RATIONALES)
 def test_every_rationale_row_is_its_gold_row(rationales, dataset, split, count, agree):
     """Question, choices and answer of all strings are those of the gold row at the same place."""

@@ -201,7 +201,7 @@ def test_any_reply_names_a_choice_or_none(reply, choices):
     assert letter is None or letter in "abcdefghijklmnopqrstuvwxyz"[: len(choices) or 26]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_long_reply_takes_linear_time():
     """A form's beginning, many times over, is read at once."""
     for unit in (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.answers.parse import export_rationales, parse_rationale_files, rationale_files
@@ -546,7 +546,6 @@ PIECES = (
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=5).map(lambda found: "".join(found).strip())
 
 
-@settings(max_examples=60)
 @given(
     st.lists(
         st.builds(
@@ -662,7 +661,6 @@ def test_commands_there_and_back_in_a_pipeline(run, tmp_path):
 
 
 @pytest.mark.medium
-@settings(max_examples=60)
 @given(st.lists(some.json_values(6) | some.texts(8) | st.just(string(0)), max_size=4), st.booleans())
 def test_any_json_lines_end_in_rows_or_an_error_of_ours(values, with_gold):
     """Whatever the lines hold, rows come out or dataprep's own error."""

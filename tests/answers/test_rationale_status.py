@@ -157,7 +157,7 @@ def test_without_a_gold_answer_nothing_contradicts():
 
 
 @pytest.mark.medium
-@settings(max_examples=300)
+@settings(max_examples=settings().max_examples * 3)
 @given(st.lists(some.stripped_texts(5), min_size=1, max_size=5), texts())
 def test_any_text_concludes_on_a_choice_or_none(choices, text):
     """Whatever the text, a conclusion is a choice that is there, and the status is one of those."""
@@ -415,7 +415,7 @@ def test_a_reply_still_runs_on(task, text, kept):
     assert text[: reply_runaway_at(text, "Which melts?", task)].rstrip() == kept
 
 
-@settings(max_examples=500)
+@settings(max_examples=settings().max_examples * 5)
 @given(texts())
 def test_trimming_keeps_a_beginning_that_runs_nowhere(text):
     """What is kept is a beginning of the text that runs on no more and ends in no white space."""
@@ -453,6 +453,7 @@ def seconds(call):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("place", ["first", "second", "choice"])
 @table("unit", UNITS)
 def test_adversarial_text_takes_a_second_for_ten_megabytes(place, unit):
@@ -467,7 +468,7 @@ def test_adversarial_text_takes_a_second_for_ten_megabytes(place, unit):
     assert seconds(lambda: parser(text, "x.json", 1)) < MOST_SECONDS
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @table("end", ["\n# 14.", "\nQ: x", '"', ")", "'", "*"])
 @table("unit", ["\n#", "x\nOptions:\n", "\n", "\u2028#", "'x", '"x', "(x", "*"])
 def test_trimming_and_ends_take_linear_time(unit, end):

@@ -91,7 +91,7 @@ def looks_like_grammar(parsed):
 
 
 @pytest.mark.medium
-@settings(max_examples=300)
+@settings(max_examples=settings().max_examples * 3)
 @given(fields())
 def test_a_published_string_gives_its_fields(parsed):
     """Strings put together from fields come back as those: with Q:, brackets, newlines, any Unicode."""
@@ -102,7 +102,7 @@ def test_a_published_string_gives_its_fields(parsed):
 
 
 @pytest.mark.medium
-@settings(max_examples=400)
+@settings(max_examples=settings().max_examples * 4)
 @given(fields())
 def test_what_is_rendered_is_read_as_the_same_fields(parsed):
     """`render` writes a string that is read as the very fields, or refuses: never anything in between."""

@@ -249,6 +249,7 @@ DAMAGED = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("name", "file", "keep"), DAMAGED)
 def test_a_damaged_file_is_an_error(fails, tmp_path, name, file, keep):
     """Compressed files and tables cut short, or that are something else, are not taken for short ones."""
@@ -257,6 +258,7 @@ def test_a_damaged_file_is_an_error(fails, tmp_path, name, file, keep):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "before", "options"),
     [
@@ -277,6 +279,7 @@ def test_a_line_of_more_than_32_mebibytes_is_an_error(fails, tmp_path, name, bef
 
 @pytest.mark.medium
 @every_writer
+@pytest.mark.sampled(2)
 def test_a_long_line_in_a_compressed_file_or_a_pipe_is_an_error(fails, tmp_path, name):
     """The file and standard input are named as the command line names them."""
     (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(GOOD * 2 + LONG + GOOD, 1))
@@ -347,6 +350,7 @@ FULL = [
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("name", "output", "workers"), FULL)
 def test_a_full_disk_is_an_error(fails, tmp_path, name, output, workers):
     """The output is named, the earlier one stays, and the unfinished one does not."""
@@ -385,6 +389,7 @@ def test_a_full_device_is_an_error(run, tmp_path, name, count, linked):
 
 @pytest.mark.medium
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("count", [1, 4000])
 @every_reader
 def test_a_full_standard_output_is_an_error(run_process, tmp_path, name, count):
@@ -407,6 +412,7 @@ def ledger_of(done):
     return counts
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("workers", ["1", "2"])
 @every_writer
 def test_rejects_take_every_bad_line_and_the_command_goes_on(run, tmp_path, name, workers):

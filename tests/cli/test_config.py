@@ -122,6 +122,7 @@ CHATS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("rows", "flags", "weights"),
     [

@@ -67,6 +67,7 @@ def test_links_lead_on_to_the_sources(home, run):
     assert "mergedata/train.jsonl" in broken(run, "d.jsonl")[0]
 
 
+@pytest.mark.slow
 def test_replay_reads_behind_links_and_writes_to_none(home, run, tmp_path_factory):
     """A source can be a link; an output must not leave the workspace."""
     before = {path: Path(path).read_bytes() for path in ("a.jsonl", "d.jsonl", "mergedata/train.jsonl")}

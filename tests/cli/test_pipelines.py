@@ -92,6 +92,7 @@ def test_a_failure_in_the_middle_fails_the_pipeline(shell, tmp_path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "line",
     [
@@ -116,6 +117,7 @@ def test_a_closed_pipe_ends_a_command_silently(shell, tmp_path, line):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -152,6 +154,7 @@ def test_a_reader_that_is_gone_before_the_first_byte_is_no_error(tmp_path, argum
 
 @pytest.mark.medium
 @every_writer
+@pytest.mark.sampled(2)
 def test_one_worker_and_two_give_the_same_file(shell, tmp_path, name):
     """The number of workers is a matter of speed only, for files and for pipes."""
     (tmp_path / "raw.jsonl").write_bytes(raw_rows(20_000))
@@ -201,6 +204,7 @@ def wait_for(condition):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -218,6 +222,7 @@ def test_an_interrupted_command_leaves_everything_as_it_was(tmp_path, name, numb
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("workers", ["1", "2"])
 @every_writer
 def test_a_killed_command_can_be_run_again(tmp_path, run, name, workers):
@@ -236,6 +241,7 @@ def test_a_killed_command_can_be_run_again(tmp_path, run, name, workers):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_ctrl_c_in_the_middle_of_a_large_file(tmp_path, workers):
     """Interrupted while rows are written at full speed, by workers too, a command cleans up alike."""
@@ -276,7 +282,7 @@ def test_examples_flow_through_a_pipeline(shell, tmp_path):
     assert len({row["id"] for row in rows}) == 40
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_standard_streams_may_be_closed_or_full(shell, tmp_path):
     """Rows that nobody gets are one line of error. Messages that nobody gets never mix with rows."""
     (tmp_path / "raw.jsonl").write_bytes(raw_rows(5))

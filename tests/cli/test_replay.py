@@ -204,6 +204,7 @@ def test_a_manifest_is_text_from_outside(tmp_path, run, change, message):
     assert not (tmp_path / "m.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_chain_with_a_teacher_and_a_folder_for_the_hub(tmp_path, run):
     """In another folder the journal is copied, nobody is asked again, and the same bytes come out."""
     home = tmp_path / "home"

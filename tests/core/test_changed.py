@@ -77,6 +77,7 @@ def once(path, change, after):
 
 
 @every_change
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "options",
     [{}, {"workers": 2}, {"memory": 100_000}, {"shuffle": False}, {"check": False}],

@@ -148,6 +148,7 @@ def test_a_killed_node(cluster, source, tmp_path, seed):
     assert chunks <= len(run.begun()) <= chunks + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds(1))
 def test_a_killed_driver(cluster, source, tmp_path, seed):
     """The same command does what is missing, and at most two chunks a worker again."""

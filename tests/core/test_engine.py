@@ -271,6 +271,7 @@ def test_an_operators_own_exception_arrives(tmp_path, workers):
         list(engine.run_operator(per_row(dividing), read_blocks(str(path), 1), workers=workers))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("bad", [True, False])
 def test_an_error_of_a_later_file_comes_after_those_of_the_rows(tmp_path, workers, bad):

@@ -391,6 +391,7 @@ def test_what_is_read_as_a_whole_has_a_limit(tmp_path, monkeypatch, name, begin)
         list(read_rows(str(path)))
 
 
+@pytest.mark.slow
 def test_a_table_of_many_groups_is_the_same_rows(tmp_path):
     """Parquet output keeps every row of every group, also those whose fields come late."""
     rows = [{"n": number, "texts": [str(number)]} for number in range(20_000)]

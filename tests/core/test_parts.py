@@ -268,6 +268,7 @@ def begun(tmp_path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
 def test_a_killed_run_goes_on_where_it_was(source, tmp_path, before, after):
     """Finished chunks are not worked on again, with any number of workers; unfinished files are removed."""

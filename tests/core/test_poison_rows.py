@@ -60,7 +60,7 @@ def drive(folder, source, output, address, rejects):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.fixture(params=["processes", pytest.param("cluster", marks=pytest.mark.cluster)])
+@pytest.fixture(params=["processes", pytest.param("cluster", marks=[pytest.mark.cluster, pytest.mark.slow])])
 def address(request):
     """The address of a cluster, or nothing for processes of this machine."""
     return request.getfixturevalue("cluster").address if request.param == "cluster" else ""

@@ -41,6 +41,7 @@ def naive_sample(rows, size, seed):
     return kept
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_order_is_that_of_python(seed):
     """Anyone can reproduce the order with random.seed and random.shuffle, at every size."""
@@ -68,7 +69,7 @@ def test_the_order_holds_across_blocks_of_words(size):
     assert shuffled_order(size, 7).tolist() == shuffled(size, 7)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_the_order_holds_for_a_million_rows():
     """The order of a large file is Python's too."""
     assert np.array_equal(shuffled_order(1_200_003, 42), np.array(shuffled(1_200_003, 42)))

@@ -211,6 +211,7 @@ def test_a_killed_merge_leaves_nothing_to_the_next(tmp_path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("place", ["Path.mkdir", "shutil.copytree", "Path.rename"])
 @pytest.mark.parametrize("folder", [".", "new/workspace"])
 def test_init_can_be_run_again_after_it_was_killed(tmp_path, run, place, folder):

@@ -121,7 +121,7 @@ def _tables(draw):
 
 
 @pytest.mark.medium
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=settings().max_examples * 3)
 @given(_tables())
 def test_rows_of_any_shape_come_back_from_parquet(tmp_path_factory, rows):
     """JSON Lines, Parquet, JSON Lines: the same bytes."""

@@ -78,6 +78,7 @@ def questions_of_sets():
 
 @pytest.mark.medium
 @needs_sets
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("way", [*WAYS, changed_otherwise], ids=lambda way: way.__name__)
 def test_planted_questions_of_published_sets_are_found(tmp_path, questions_of_sets, way):
     """Short questions too are found in each way, in every set; rows of another set are no false alarms."""

@@ -65,7 +65,6 @@ def test_shingles_are_the_ngrams_of_words(texts, size):
             assert len(found & sets[second]) == len(other & expected[second])
 
 
-@settings(max_examples=60)
 @given(
     st.lists(st.one_of(st.text(max_size=40), st.text(st.sampled_from("aB \0\n\x1c.é\u3000中"))), max_size=6)
 )
@@ -100,6 +99,7 @@ def small_batches(monkeypatch):
     monkeypatch.setattr(sets, "HELD", 300)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("pieces", ["small", "large"])
 @pytest.mark.parametrize(("threshold", "keep"), [(0.5, "first"), (0.8, "longest"), (0.7, "best:score")])
 def test_kept_rows_are_those_of_brute_force(tmp_path, request, pieces, threshold, keep):
@@ -174,6 +174,7 @@ def test_exactly_the_pairs_at_the_threshold_or_above_are_dropped(tmp_path):
         assert done.ledger.dropped.total() == expected
 
 
+@pytest.mark.slow
 def test_large_clusters_take_no_quadratic_time(tmp_path):
     """100,000 equal rows and 3,000 nearly equal ones are compared with few, and not with each other."""
     texts = ["the same words " * 5] * 100_000 + [

@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.core.errors import DataprepError, UsageError
@@ -120,6 +120,7 @@ def results(folder, case, suffix):
     return result, {name: content(out / name if "." in name else to(name).rstrip("/")) for name in OUTPUTS}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", CASES)
 def test_results_are_those_of_one_machine(data, case):
     """Result, first error, rejects and every output, on each engine and in both forms."""
@@ -133,6 +134,7 @@ def test_results_are_those_of_one_machine(data, case):
 
 @pytest.mark.cluster
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", ON_CLUSTER)
 def test_results_on_a_cluster_are_those_of_one_machine(cluster, data, case):
     """The same on three nodes, into one file; parts depend on no engine."""
@@ -141,6 +143,7 @@ def test_results_on_a_cluster_are_those_of_one_machine(cluster, data, case):
     assert found == results(data, case, FILE)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", ["dedup, best", "dedup, near", "filter", "split", "decontaminate"])
 @pytest.mark.parametrize("suffix", [FILE, FOLDER])
 def test_an_interrupted_run_is_continued(data, monkeypatch, case, suffix):
@@ -195,7 +198,6 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=60)
 @given(
     files=st.lists(LINES, min_size=1, max_size=3),
     across=st.integers(0, 1),

@@ -5,7 +5,7 @@ import random
 import orjson
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.core.errors import InputError, UsageError
@@ -266,7 +266,6 @@ def expected(tree, row):
     )
 
 
-@settings(max_examples=60, deadline=None)
 @given(TREES, st.lists(st.dictionaries(st.sampled_from("xy"), VALUES), min_size=1, max_size=12))
 def test_a_condition_is_the_predicate_that_it_says(tree, rows):
     """On rows of any types: as Python with SQL's three values, and never another answer for a bad type."""

@@ -94,6 +94,7 @@ def _texts(folder: Path) -> tuple[list[str], list[list[int]]]:
     return paths, lengths
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("tokens", "repeats", "weights"), [(100, 1, [1, 1]), (700, 4, [1, 3]), (300, 1, [None, None])]

@@ -45,6 +45,7 @@ def small_parts(monkeypatch):
 
 
 @pytest.mark.usefixtures("small_parts", "data")
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("threshold", "keep"), [(0.3, "first"), (0.6, "longest"), (0.8, "best:n"), (1, "first")]
 )
@@ -84,6 +85,7 @@ def test_shingles_are_counted_in_shares():
 
 
 @pytest.mark.usefixtures("small_parts", "data")
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("threshold", [0.3, 0.7, 1.0])
 def test_groups_are_those_of_one_machine(threshold):
     """Groups, their keys, and the numbers of rows, also beside bad rows and blank lines."""
@@ -150,7 +152,7 @@ def test_a_worker_of_each_kind_is_killed(data, case):
 
 
 @pytest.mark.cluster
-@pytest.mark.medium
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("case", ["dedup", pytest.param("near", marks=pytest.mark.slow)])
 def test_a_worker_of_each_kind_is_killed_on_a_cluster(cluster, data, case):

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.core.errors import InputError, LedgerError, UsageError
@@ -64,7 +64,6 @@ def parts_of(keys, seed, shares):
     return found
 
 
-@settings(max_examples=60, deadline=None)
 @given(KEYS, KEYS, st.integers(), st.lists(st.integers(1, 9), min_size=2, max_size=5))
 def test_rows_that_are_added_move_none(before, after, seed, weights):
     """Each row keeps its part when others are added anywhere, and a key is in one part."""

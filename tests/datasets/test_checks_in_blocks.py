@@ -115,6 +115,7 @@ def inputs(tmp_path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("strict", [False, True])
 def test_the_report_is_that_of_a_loop_over_rows(inputs, small_blocks, workers, strict):
@@ -152,6 +153,7 @@ def test_the_figures_are_those_of_one_list_of_rows(tmp_path, small_blocks, worke
     assert json.dumps(found.to_json()) == json.dumps(expected.to_json())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("line", [line for line in BAD_LINES if line.strip()] + [b'{"messages": [7]}'])
 def test_the_first_bad_row_is_named_wherever_it_is(tmp_path, small_blocks, workers, line):

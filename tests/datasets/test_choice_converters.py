@@ -141,7 +141,6 @@ def test_any_object_converts_or_raises_a_row_error(name, row):
 
 @pytest.mark.medium
 @pytest.mark.parametrize("name", CHOICE_SETS)
-@settings(max_examples=40)
 @given(data=st.data())
 def test_any_value_in_one_field_converts_or_raises_a_row_error(name, data):
     """A sound row with one field of any type ends in an Example or dataprep's own error."""
@@ -348,6 +347,7 @@ def labelled(tmp_path, rows, labels, workers=1, **options):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("workers", "end"),
     [
@@ -795,7 +795,6 @@ def test_a_mapped_field_that_some_row_has_is_a_matter_of_the_rows(tmp_path, work
 
 
 @pytest.mark.medium
-@settings(max_examples=50)
 @given(
     st.dictionaries(st.sampled_from(qa.FIELDS), st.sampled_from(["a", "b", "a.b", "a|b", ".", "|", "a..b"])),
     st.data(),

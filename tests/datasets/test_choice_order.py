@@ -5,7 +5,7 @@ import random
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import dataprep
@@ -120,7 +120,6 @@ def test_rationales_are_refused(tmp_path):
         dataprep.Plan("gsm8k", shuffle_choices=True)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(max_size=12), min_size=2, max_size=8), st.integers(), st.data())
 def test_the_answer_follows_its_choice(choices, seed, data):
     """For any texts, also equal ones, the label is that of the same choice."""

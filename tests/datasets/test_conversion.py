@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import dataprep
@@ -167,7 +167,6 @@ def test_anything_in_place_of_a_row_is_dataprep_s_own_error(row):
 
 @pytest.mark.medium
 @pytest.mark.parametrize("name", converters.names())
-@settings(max_examples=40)
 @given(
     row=some.json_objects(
         ("question", "answer", "text", "prompt", "code", "task_id", "test_list", "context", "answers")

@@ -86,6 +86,7 @@ def test_any_object_converts_or_raises_a_row_error(name, row):
     assert str(found) if isinstance(found, DataprepError) else found.question.strip() == found.question != ""
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("name", converters.names())
 @pytest.mark.parametrize("field", FIELDS)
 @settings(max_examples=settings().max_examples // 3)  # of 180 fields each

@@ -199,6 +199,7 @@ def content(path):
 
 @pytest.mark.medium
 @pytest.mark.usefixtures("data")
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", CASES)
 def test_results_are_those_of_one_machine(case, tmp_path):
     """Result, first error, rejects and output, on each engine and in both forms."""
@@ -269,6 +270,7 @@ def test_a_changed_file_is_named_as_the_user_does(name):
 
 
 @pytest.mark.usefixtures("data")
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("size", [300, 2000])
 def test_parts_of_a_table_are_chunks(monkeypatch, size):
     """Some rows of a Parquet file are a task; a fault in them has the number of its row in the file."""

@@ -88,6 +88,7 @@ def test_large_files_are_shuffled_as_python_does(tmp_path, count, workers):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("memory", "workers"),
     [(1, 1), (1_000, 1), (20_000, 2), (100_000, 1), (250_000, 1), (1 << 30, 1), (1 << 30, 2)],

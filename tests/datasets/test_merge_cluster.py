@@ -48,6 +48,7 @@ def parts_of(folder):
     return b"".join(part.read_bytes() for part in sorted(Path(folder).glob("part-*")))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
 @pytest.mark.parametrize("target", ["out.jsonl", "out/", "out.jsonl.gz"])
 def test_the_output_is_that_of_one_process(cluster, tmp_path, target, shuffle):
@@ -71,6 +72,7 @@ def test_the_first_error_is_that_of_one_process(cluster, tmp_path, monkeypatch, 
     assert errors[0] == errors[1]
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_are_replaced(cluster, tmp_path, monkeypatch, marks):
     """One that has divided rows, and one that has written a part."""
     monkeypatch.setattr(merge_exchange, "Join", merge_works.DyingJoin)
@@ -84,6 +86,7 @@ def test_workers_that_are_killed_are_replaced(cluster, tmp_path, monkeypatch, ma
     assert len(contents(tmp_path / "out")) == len(list((tmp_path / "out").glob("part-*"))) + 1
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_takes_no_row_with_it(cluster, tmp_path, monkeypatch, marks):
     """The pieces in its object store are made again."""
     monkeypatch.setattr(merge_exchange, "Join", merge_works.SlowJoin)
@@ -179,6 +182,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_an_object_store_of_half_the_input_is_enough(tmp_path, marks):
     """Rows are spilled to the disk, and a worker that joins them is killed meanwhile."""
     pytest.importorskip("ray")
@@ -213,6 +217,7 @@ def objects(url):
     return {name.removeprefix(url): data for name, data in found.items()}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("backend", ["portable", 2], ids=["here", "processes"])
 @pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
 def test_objects_are_merged_as_files_are(s3, tmp_path, backend, shuffle):

@@ -81,6 +81,7 @@ def merged(folder, engine, paths, target, **options):
     return contents(folder), ledger, [*ledger.failed]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
 @pytest.mark.parametrize("bad", [False, True], ids=["sound", "bad rows"])
 @pytest.mark.parametrize(
@@ -198,6 +199,7 @@ def wrong_inputs(folder):
     (folder / "z.json").write_bytes(b"[{}, ")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "names",
     [
@@ -238,6 +240,7 @@ def test_the_first_error_is_that_of_one_process(tmp_path, monkeypatch, backend, 
 
 
 @every_change
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "options", [{}, {"check": False}, {"shuffle": False}], ids=["checked", "not", "in order"]
 )
@@ -420,6 +423,7 @@ def kill_after(tmp_path, process, count):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("target", ["out/", "out.jsonl"])
 @pytest.mark.parametrize(("before", "after"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.slow)])
 def test_a_killed_merge_goes_on_where_it_was(tmp_path, target, before, after):
@@ -444,7 +448,7 @@ def test_a_killed_merge_goes_on_where_it_was(tmp_path, target, before, after):
         assert not [name for name in listing(tmp_path) if name.startswith(".")]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_what_was_done_for_other_rows_is_not_taken(tmp_path):
     """Another seed, a changed input, and a pipe with other rows of the same lengths begin anew."""
     rows, other = numbered_rows(500, 60), [row.replace(b"pad", b"dap") for row in numbered_rows(500, 60)]

@@ -32,6 +32,7 @@ def measured(tmp_path, dataset, source, to, **settings):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("to", ["chat", "example"])
 @pytest.mark.parametrize(
     ("dataset", "source", "rows"),

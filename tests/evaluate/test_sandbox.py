@@ -335,6 +335,7 @@ def test_a_program_that_does_not_end_is_ended(guard):
     assert time.monotonic() - begin < len(programs) * 4 * sandbox.PATIENCE
 
 
+@pytest.mark.slow
 def test_a_program_that_waits_has_the_clock_s_limit(guard, monkeypatch):
     """A program that uses no processor ends too, and one on a busy machine is not hurried by it."""
     assert outcome("import time\ntime.sleep(1.5)", guard, limits=Limits(seconds=1)) == "passed"

@@ -144,7 +144,7 @@ def test_a_student_of_texts_is_asked_and_read_as_it_was_trained(tmp_path):
     assert evaluate_file(examples(tmp_path / "e.jsonl"), model=run, settings=Settings(max_tokens=8)).results
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["decoder", pytest.param("encoder-decoder", marks=pytest.mark.slow)])
 def test_a_student_of_rationales_is_asked_with_its_prefix(tmp_path, monkeypatch, kind):
     """It answers after `predict: ` only: chat rows and Examples give the same answers, all of them right."""

@@ -193,7 +193,7 @@ def test_the_command_writes_both_files(mixture, run, tmp_path):
     assert "not standard input" in run("card", "-", input=b"{}").err
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_the_hub_and_datasets_read_a_card(mixture, tmp_path):
     """The header is metadata that the hub's library takes, and its configs load every row of each split."""
     import datasets
@@ -250,6 +250,7 @@ def as_read(value, prefix):
 
 @pytest.mark.medium
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".parquet"])
 def test_croissant_metadata_load_the_rows(tmp_path, suffix, run):
     """`mlcroissant` finds no error, checks the SHA-256, and reads chat rows and labelled rows as they are."""

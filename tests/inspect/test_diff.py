@@ -207,6 +207,7 @@ def test_long_texts_take_no_time():
     assert [kind for kind, _ in pieces] == ["same", "removed", "added", "same"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_and_formats_change_nothing(tmp_path, workers):
     """Arrays, tables and compressed files have the same rows as lines, by any number of processes."""
@@ -270,6 +271,7 @@ def test_keys_are_parts_of_rows(folder):
     assert dict(result.fields) == {"x": 1}
 
 
+@pytest.mark.slow
 def test_memory_is_flat(tmp_path):
     """Long rows that all changed are in memory one at a time."""
     import tracemalloc

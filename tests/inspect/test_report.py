@@ -153,6 +153,7 @@ def test_mask_of_the_sample(files):
     assert "in the loss" in page
 
 
+@pytest.mark.slow
 def test_largest_page(tmp_path):
     """A page stays below 2 MB: texts are shortened first, and then rows are left out, which it says."""
     write_jsonl(tmp_path / "rows.jsonl", [chat(*['&<"' * 300] * 12, source=f"s{n}") for n in range(300)])
@@ -160,6 +161,7 @@ def test_largest_page(tmp_path):
     assert "more of the sample are left out" in checked(page).shown
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["train.jsonl", "train.jsonl.gz", "train.parquet"])
 def test_same_bytes_with_any_number_of_workers(files, name):
     """Workers, and the compression of the input, change nothing but the file's name."""

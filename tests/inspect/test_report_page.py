@@ -61,6 +61,7 @@ def pages(tmp_path_factory):
     return folder
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "width", "dark"),
     [

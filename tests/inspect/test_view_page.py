@@ -71,6 +71,7 @@ def row_is(page, number):
     expect(page.locator("h1")).to_have_text(f"Row {number}")
 
 
+@pytest.mark.slow
 def test_rows_are_read_by_keyboard(open_page, address):
     """Next, previous, jump, the same place after a reload, and fields that take the keys themselves."""
     page = open_page(address)
@@ -129,6 +130,7 @@ def test_rows_are_drawn_as_texts(open_page, address):
     assert page.locator(".cut").count() == 0
 
 
+@pytest.mark.slow
 def test_text_is_searched_and_rows_are_filtered(open_page, address):
     """The list has what was found, its keys move there, and what was searched for is marked."""
     page = open_page(address)

@@ -100,6 +100,7 @@ def student(tmp_path_factory):
     return folder
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_transformers_reads_the_same_weights(tmp_path, kind):
     """Another reader of GGUF files, which knows llama.cpp's order of rows, gives the student's weights."""
@@ -402,6 +403,7 @@ def test_other_merges_are_compared(tmp_path):
 # --- llama.cpp itself
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_llama_cpp_continues_as_transformers_does(tmp_path, kind):
     """With random weights, the likeliest tokens are the same only if every matrix is in its place."""

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.core.errors import UsageError
@@ -129,6 +129,7 @@ FAULTS = [
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("retries", [pytest.param(0, marks=pytest.mark.slow), 6])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda reply: f"{reply.status}-{str(reply.body)[:12]}")
 def test_what_one_endpoint_always_fails_the_others_answer(ask, fault, retries):
@@ -157,7 +158,7 @@ def test_an_endpoint_that_is_not_there_is_set_aside_with_a_line(ask, nobody):
     assert report.endpoints[nobody[0]]["sent"] < 30
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_an_endpoint_that_is_back_gets_requests_again(ask):
     """It is probed with one request at a time, and one answer ends that."""
     probes = []
@@ -265,6 +266,7 @@ def test_endpoints_of_which_none_answers_stop_the_run(ask, nobody):
         assert ask(good, 100).ledger.rows_out == 100
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("fault", FAULTS[5:10], ids=lambda reply: str(reply.status))
 def test_what_every_endpoint_answers_to_every_request_stops_the_run(ask, fault):
     """An unknown model, a setting that none accepts: the rest is not sent for nothing."""
@@ -516,7 +518,6 @@ TURNS = st.sampled_from(["answer", "answer", "refused", "lost", "late", "busy", 
 
 
 @pytest.mark.medium
-@settings(max_examples=40)
 @given(st.lists(st.lists(TURNS, min_size=1, max_size=6), min_size=2, max_size=4), st.integers(0, 3))
 def test_whatever_endpoints_do_each_request_ends_once(tmp_path_factory, turns, retries):
     """An answer of one, or a failure of all; and a sound endpoint means that everything is answered."""
@@ -630,7 +631,7 @@ def test_where_several_endpoints_make_no_sense_they_are_refused(run, tmp_path, w
     assert [path.name for path in tmp_path.iterdir()] == ["requests.jsonl"]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_ctrl_c_waits_for_what_is_in_flight_at_all_endpoints(tmp_path):
     """And the same command continues."""
     requests, journal = write_requests(tmp_path / "requests.jsonl", 40), tmp_path / "out.jsonl"

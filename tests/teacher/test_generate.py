@@ -93,6 +93,7 @@ def test_a_line_says_all_that_is_known(ask):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
@@ -290,7 +291,7 @@ def test_retry_after_holds_all_requests_back_on_429(ask):
     assert not late
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_concurrency_shrinks_when_the_server_is_busy(ask):
     """A server that takes four at once gets about four, and everything is answered."""
     flying = 0
@@ -419,6 +420,7 @@ HOPELESS = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("reply", "said"), HOPELESS, ids=lambda value: value if isinstance(value, str) else ""
 )
@@ -498,6 +500,7 @@ def test_a_server_that_starts_up_meanwhile_is_asked(ask, monkeypatch):
     assert max(waits) == 4
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("after", ["0", "-5", "Mon, 01 Jan 2024 00:00:00 GMT"])
 @pytest.mark.parametrize("status", [429, 500])
 def test_retry_after_shortens_no_wait(ask, monkeypatch, after, status):
@@ -772,6 +775,7 @@ def test_failed_rows_make_the_exit_code_1_after_all_else_is_written(tmp_path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_waits_for_what_is_in_flight(tmp_path, number):
     """Stops sending, writes what comes, says how to go on; the exit code is that of the signal."""
@@ -793,7 +797,7 @@ def test_ctrl_c_waits_for_what_is_in_flight(tmp_path, number):
         assert len(read_jsonl(journal)) == 4
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait(tmp_path):
     """The user is in a hurry."""
     requests, journal = write_requests(tmp_path / "requests.jsonl", 30), tmp_path / "out.jsonl"
@@ -878,6 +882,7 @@ def test_answers_hold_again_when_a_change_is_taken_back(ask, tmp_path):
         assert len(server.received) == 9
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("reason", "outcome"),
     [
@@ -955,6 +960,7 @@ def with_logprob(token):
     return fine(b'"index":0', b'"index":0,"logprobs":{"content":[%b]}' % token)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "body",
     [
@@ -991,6 +997,7 @@ def test_no_header_crashes_the_run(ask, charset):
     assert report.ledger.failed == {"failed": 2}
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("before", [440, 480, 495])
 @pytest.mark.parametrize("status", [200, 400])
 def test_a_key_that_is_cut_off_is_cleared_too(ask, before, status):
@@ -1002,6 +1009,7 @@ def test_a_key_that_is_cut_off_is_cleared_too(ask, before, status):
         assert KEY[:9].encode() not in ask.journal.read_bytes()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("key", ["anything", "answer to", "content_filter", "server_error", KEY])
 def test_a_models_words_are_never_changed(ask, key):
     """Not in the text, the thinking or the tokens; nor are ids and names, by which answers are found."""
@@ -1030,7 +1038,7 @@ def test_a_known_reason_is_kept_whatever_the_key(ask, reason):
     assert read_jsonl(ask.journal)[0]["finish_reason"] == reason
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_requests_through_a_slow_pipe_are_read_first(tmp_path):
     """So that no answer waits for the next row."""
     rows = write_requests(tmp_path / "requests.jsonl", 3).read_bytes().splitlines(keepends=True)
@@ -1121,7 +1129,7 @@ def test_one_forbidden_prompt_does_not_stop_the_others(ask):
         assert "every request would fail" in ask(server, 10, pacing=Pacing(concurrency=1)).progress.stopped
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_long_file_is_compared_on_all_cores_with_the_same_result(ask, monkeypatch):
     """Blank lines, answered and missing rows: nothing is asked twice, and every row gets its own answer."""
     monkeypatch.setattr("dataprep.core.parallel.AUTO_WORKERS_BYTES", 0)

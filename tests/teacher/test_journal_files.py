@@ -69,7 +69,7 @@ def test_a_complete_answer_stays(tmp_path):
         assert journal.index.get(entry_of("b", "k"))[0] == "ok"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_torn_last_line_is_set_aside(tmp_path, data):
     """Cut anywhere, the lines before the cut stay, the torn one is kept aside, and the journal goes on."""

@@ -312,4 +312,4 @@ def outcome(row):
 
 
 TestJournal = JournalMachine.TestCase
-TestJournal.settings = settings(max_examples=40, stateful_step_count=12, deadline=None)
+TestJournal.settings = settings(stateful_step_count=12, deadline=None)

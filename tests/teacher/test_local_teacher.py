@@ -129,6 +129,7 @@ def greedy(model, prompt, most):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["folder", "wild", "unpadded"])
 def test_greedy_answers_are_those_of_a_plain_loop_whatever_the_batch(request, tmp_path, name):
     """Padding, masks and positions are right: an answer does not depend on what else is in its batch."""
@@ -269,7 +270,7 @@ def test_a_tokenizer_that_marks_words_has_both_letters(model):
     assert pieces_of(marked, tokens) == ["an", "swer", ":", " a", " (", "a"]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_seed_makes_samples_reproducible_whatever_the_batch(wild, tmp_path):
     """The same command gives the same samples, resumed or not; another seed gives others."""
     settings = {"temperature": 1.3, "n": 3}
@@ -324,7 +325,7 @@ def test_top_k_and_top_p_narrow_the_choice(wild, tmp_path):
         }
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_penalty_for_repetition_does_not_depend_on_the_batch(wild, tmp_path):
     """The tokens that fill up a shorter prompt are not held against its answer."""
     extra = {"repetition_penalty": 1.5}
@@ -467,6 +468,7 @@ def test_messages_that_the_template_refuses_are_a_failed_row(folder, tmp_path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "error",
     [

@@ -55,6 +55,7 @@ HALVES = [
 
 
 @pytest.mark.usefixtures("clock")
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("name", "half"), HALVES)
 def test_a_prompt_has_the_ids_of_transformers(pairs, name, half):
     """With tools and variables, for each kind of tokenizer; what the template refuses is an error."""

@@ -3,7 +3,7 @@
 import pickle
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dataprep.core.errors import FileError, RowDropped, RowError, TemplateError, TokenizerError, UsageError
@@ -203,7 +203,6 @@ def test_a_tokenizer_without_the_special_tokens_is_an_error():
 @pytest.mark.parametrize("tokenizer", [TOY, DUMMY], ids=["bytes", "dummy prefix"])
 @pytest.mark.parametrize("name", ["llama3", "chatml", "llama2"])
 @given(rows=st.lists(chats(), max_size=4), strip=st.booleans())
-@settings(max_examples=40)
 def test_ids_and_mask_on_any_contents(tokenizer, name, rows, strip):
     """One mask entry a token; batches as single rows; no special token out of a content; answers as given."""
     chat_format = chat_format_of(name, strip=strip)
@@ -241,7 +240,6 @@ def test_text_is_encoded_as_one_but_where_the_mask_changes():
 @pytest.mark.medium
 @pytest.mark.parametrize("template", [templates.LLAMA3, templates.LLAMA3_MARKED], ids=["prompts", "marks"])
 @given(row=chats(plain_texts))
-@settings(max_examples=40)
 def test_llama3s_template_is_the_llama3_layout(tmp_path_factory, template, row):
     """By its marks or prompt by prompt, the template gives the ids and the mask of the named chat format."""
     path = templates.model_directory(tmp_path_factory.getbasetemp() / f"llama3-{len(template)}", template)
@@ -252,7 +250,6 @@ def test_llama3s_template_is_the_llama3_layout(tmp_path_factory, template, row):
 
 @pytest.mark.medium
 @given(row=chats(plain_texts))
-@settings(max_examples=40)
 def test_a_template_that_trims_is_the_layout_that_strips(tmp_path_factory, row):
     """Llama 3.2's own template is the named chat format with both of its options."""
     path = templates.model_directory(tmp_path_factory.getbasetemp() / "llama32", templates.LLAMA32)
@@ -264,7 +261,6 @@ def test_a_template_that_trims_is_the_layout_that_strips(tmp_path_factory, row):
 
 @pytest.mark.medium
 @given(row=chats(plain_texts))
-@settings(max_examples=40)
 def test_chatmls_template_is_the_chatml_layout(tmp_path_factory, row):
     """What comes behind the end of turn is not trained on."""
     path = templates.model_directory(tmp_path_factory.getbasetemp() / "chatml", templates.CHATML)
@@ -494,7 +490,6 @@ def test_the_constants_of_llama3():
 @pytest.mark.medium
 @needs_llama3
 @given(row=chats(plain_texts))
-@settings(max_examples=60)
 def test_any_prompt_is_transformers_prompt_and_any_answer_its_text(row):
     """Up to each answer the ids are those that a model is asked with; then come the answer's own."""
     pytest.importorskip("transformers")
@@ -537,7 +532,6 @@ def begins_a_line(message):
 
 @needs_llama3
 @given(row=chats(plain_texts))
-@settings(max_examples=60)
 def test_no_content_of_llama3_can_hold_a_special_token(row):
     """Names of special tokens are text: the ids decode to it, and the format's tokens are the only ones."""
     tokenizer, chat_format = llama3(), chat_format_of("llama3")

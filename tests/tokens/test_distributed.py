@@ -108,6 +108,7 @@ def files_at(place):
     return {name: folder.read(name)[0] for name in found}
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("tokens", [1 << 29, 9000], ids=["one shard", "several"])
 def test_the_bytes_are_those_of_one_process(source, place, tmp_path, monkeypatch, options, tokens):
@@ -134,6 +135,7 @@ def test_processes_write_the_same(source, tmp_path, monkeypatch, workers, option
     assert content_of(tmp_path / "out") == content_of(tmp_path / "local")
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("size", [500, 5000, 1 << 25])
 @pytest.mark.parametrize("read_twice", [0, 2], ids=["exchanged", "read"])
 def test_any_size_of_chunks_and_both_ways_of_gathering(source, tmp_path, monkeypatch, size, read_twice):
@@ -221,6 +223,7 @@ def test_a_bad_row_leaves_the_shards_that_are_there(source, place):
     assert not names
 
 
+@pytest.mark.sampled(2)
 def test_finished_shards_are_found_again(source, place):
     """The same rows and options make nothing; a file that is missing makes all of them."""
     with by_tasks(place):
@@ -264,6 +267,7 @@ def test_other_libraries_on_a_node_are_an_error(source, tmp_path, monkeypatch):
         tokenize(source, tmp_path / "out")
 
 
+@pytest.mark.sampled(2)
 def test_finished_shards_of_a_killed_run_are_kept(source, place, tmp_path, monkeypatch):
     """Those that have the same pieces; the others are gathered."""
     monkeypatch.setattr(shard_writing, "SHARD_TOKENS", 20_000)

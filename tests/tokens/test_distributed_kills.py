@@ -110,6 +110,7 @@ def counted():
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
 def test_a_killed_run_goes_on_where_it_was(source, tmp_path, before, after):
     """Its finished chunks are not encoded again, by any number of workers."""
@@ -124,7 +125,7 @@ def test_a_killed_run_goes_on_where_it_was(source, tmp_path, before, after):
     assert content_of(out) == content_of(tmp_path / "local")
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_what_is_kept_belongs_to_rows_and_options(source, tmp_path):
     """Packing comes later and changes nothing; `--fresh`, other options and other rows begin anew."""
     out = tmp_path / "out"
@@ -148,7 +149,7 @@ def test_what_is_kept_belongs_to_rows_and_options(source, tmp_path):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("engine", [2, pytest.param("ray", marks=pytest.mark.cluster)])
+@pytest.mark.parametrize("engine", [2, pytest.param("ray", marks=[pytest.mark.cluster, pytest.mark.slow])])
 def test_a_worker_that_is_killed_is_replaced(source, tmp_path, engine, request):
     """Its chunk is encoded again, and the bytes are the same."""
     tokenize(source, tmp_path / "local", pack=512)
@@ -161,7 +162,7 @@ def test_a_worker_that_is_killed_is_replaced(source, tmp_path, engine, request):
     assert content_of(tmp_path / "out") == content_of(tmp_path / "local")
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_row_that_ends_its_worker_is_one_reject(source, tmp_path):
     """All other rows are documents."""
     rows = [*ROWS[:60], chat("poison", "x"), *ROWS[60:100]]
@@ -184,6 +185,7 @@ def test_a_row_that_ends_its_worker_is_one_reject(source, tmp_path):
 
 @pytest.mark.cluster
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [{}, {"pack": 512}], ids=str)
 def test_a_cluster_writes_the_same(cluster, source, tmp_path, monkeypatch, options):
     """On three nodes, with shards that read for themselves or exchange their pieces."""
@@ -196,7 +198,7 @@ def test_a_cluster_writes_the_same(cluster, source, tmp_path, monkeypatch, optio
 
 
 @pytest.mark.cluster
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_node_is_lost(cluster, source, tmp_path):
     """What it had in hand is done again."""
     tokenize(source, tmp_path / "local", pack=512)
@@ -222,7 +224,7 @@ def test_a_killed_driver_of_a_cluster(cluster, source, tmp_path):
 
 
 @pytest.mark.cluster
-@pytest.mark.medium
+@pytest.mark.slow
 def test_the_command_on_a_cluster_of_this_machine_writes_to_a_store(run_process, source, tmp_path, s3):
     """Rows are read from it, too; and the workers have their keys from the environment alone."""
     pytest.importorskip("ray")

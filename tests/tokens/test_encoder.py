@@ -65,7 +65,7 @@ def test_sound_rows_are_sound_in_a_batch(name, rows):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 @given(rows=st.lists(chats(), min_size=1, max_size=3), data=st.data())
-@settings(max_examples=300)
+@settings(max_examples=settings().max_examples * 3)
 def test_no_fault_of_a_row_passes_in_a_batch(name, rows, data):
     """Whatever is done to ids, mask and lengths: where the linter of batches is sure, no row has a fault."""
     chat_format = LAYOUTS[name]
@@ -184,10 +184,10 @@ def test_a_content_that_names_a_special_token_is_found():
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("truncation", ["error", "drop", "truncate"])
 @pytest.mark.parametrize("longest", [None, 40, 50])
 @given(rows=st.lists(chats() | st.just(chat("q <|eot_id|>", "a")) | st.just(ROWS[0]), max_size=4))
-@settings(max_examples=40)
 def test_rows_are_encoded_alike_at_once_and_one_by_one(longest, truncation, rows):
     """With a tokenizer that is asked for batches and one that is not: ids, masks, errors and cut answers."""
     chat_format = LAYOUTS["llama3"]

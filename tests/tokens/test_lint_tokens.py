@@ -9,7 +9,7 @@ from functools import partial
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from typer.testing import CliRunner
 
 from dataprep.cli.app import app
@@ -181,7 +181,6 @@ def test_each_planted_fault_is_found(fault, expected, alone):
 @pytest.mark.parametrize("name", ["llama3", "chatml", "llama2"])
 @pytest.mark.parametrize("tokenizer", [TOY, DUMMY], ids=["bytes", "dummy prefix"])
 @given(row=chats())
-@settings(max_examples=40)
 def test_nothing_is_found_in_what_the_layout_makes(name, tokenizer, row):
     """No false alarm on any contents, but for those that name a special token."""
     chat_format = chat_format_of(name)
@@ -193,7 +192,6 @@ def test_nothing_is_found_in_what_the_layout_makes(name, tokenizer, row):
 
 @pytest.mark.medium
 @given(row=chats())
-@settings(max_examples=60)
 def test_every_cut_is_found(row):
     """However a row is truncated, an answer that was cut is."""
     encoded = encode_one(TOY, LAYOUT, row)

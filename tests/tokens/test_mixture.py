@@ -278,6 +278,7 @@ def test_epochs_have_shares_of_their_own(place, tmp_path):
     assert sorted(items[12:]) == [*range(6, 12)]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("kind", "weights"), [("", (1, 1)), ("", ([0.8, 0.2], [0.2, 0.8])), ("-packed", ([0.9, 0.1], [0.1, 0.9]))]
 )

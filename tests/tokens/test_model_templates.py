@@ -153,6 +153,7 @@ def laid(tokenizer, chat_format, row):
     return encoded
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_ids_are_those_of_transformers(tmp_path, name, kind):

@@ -158,6 +158,7 @@ def test_the_bytes_do_not_depend_on_the_workers_or_the_name(tmp_path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("engine", ["portable", 2])
 def test_chunks_give_the_same_file(tmp_path, monkeypatch, engine):
     """As on a cluster; of a folder of parts too."""

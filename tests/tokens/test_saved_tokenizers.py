@@ -151,7 +151,7 @@ def total(model, ids):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ANY_TEXT)
-@settings(max_examples=150)
+@settings(max_examples=settings().max_examples * 2)
 @given(text=awkward_texts())
 @example("")
 @example("  a\n\n  b ")
@@ -245,7 +245,7 @@ SHORT_TOKENS = sorted(
 
 
 @pytest.mark.medium
-@settings(max_examples=300)
+@settings(max_examples=settings().max_examples * 3)
 @given(
     st.permutations(SHORT_TOKENS),
     st.integers(0, len(SHORT_TOKENS)),
@@ -273,7 +273,7 @@ PATTERNS = {  # those of tiktoken's encodings
 
 @pytest.mark.medium
 @pytest.mark.parametrize("name", PATTERNS)
-@settings(max_examples=200)
+@settings(max_examples=settings().max_examples * 2)
 @given(text=awkward_texts())
 @example("1234567")
 @example("a \n b \n")
@@ -504,7 +504,7 @@ def compare_rows(theirs, rows):
         assert mask == list(expected.mask)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @needs_llama3
 @needs(*SETS.values())
 @pytest.mark.parametrize("name", SETS)

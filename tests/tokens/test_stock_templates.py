@@ -37,6 +37,7 @@ def pairs(tmp_path_factory):
 # --- the reference itself
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_the_reference_is_what_transformers_gives(pairs, name):
     """Marked copies write the text of their templates; ids and masks are those of apply_chat_template."""
@@ -80,6 +81,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_ids_and_masks_are_those_of_transformers(pairs, name, kind):
     """Token for token, on every row that the template takes; the others are errors."""
@@ -87,6 +89,7 @@ def test_ids_and_masks_are_those_of_transformers(pairs, name, kind):
     check_rows(pairs[kind], name, rows)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_marked_copy_gives_the_same(pairs, name):
     """A template's marks are its author's word: ids and mask are the same as without a copy."""
@@ -94,6 +97,7 @@ def test_a_marked_copy_gives_the_same(pairs, name):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_rows_of_any_shape_are_as_transformers_has_them(pairs, name):
     """Roles, reasoning, calls and texts in any combination: the same ids and mask, or errors for errors."""

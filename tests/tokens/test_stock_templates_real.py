@@ -49,6 +49,7 @@ def without_system(row):
 CASES = [(name, [*KINDS][number % len(KINDS)]) for number, name in enumerate(TEMPLATES)]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_a_sample_of_all_sets(pairs, rows, name, kind):
     """Every 500th row of the sets, by every template."""

@@ -99,6 +99,7 @@ def test_documents_are_the_rows(small, tmp_path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("pack", [None, 512])
 def test_the_bytes_do_not_depend_on_the_workers(rows, tmp_path, pack):
     """One process, two and three write the same files."""
@@ -125,6 +126,7 @@ def test_packing_keeps_every_document(rows, tmp_path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("pack", [None, 300])
 def test_documents_know_where_they_come_from(tmp_path, workers, pack):
@@ -272,6 +274,7 @@ def test_bad_rows_are_set_aside_once_and_again(tmp_path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_long_rows(tmp_path, workers):
     """A row that is too long is an error, is dropped, or is cut and counted; the ledger has them all."""

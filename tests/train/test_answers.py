@@ -119,7 +119,7 @@ def test_other_rows_are_answered(tmp_path):
     assert evaluations(tmp_path / "stopped") == evaluations(tmp_path / "run")
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_student_of_rationales_is_measured_as_it_is_evaluated(tmp_path):
     """The share of exact answers is the accuracy that `evaluate` prints for the same questions."""
     rows = [
@@ -183,7 +183,8 @@ def test_two_processes_share_the_rows(tmp_path):
 
 def test_rows_are_drawn_by_the_seed(tmp_path, monkeypatch):
     """As many as asked for, the same at each evaluation and in each run of a seed."""
-    data, model = sums(tmp_path / "rows.jsonl"), student(tmp_path / "base")
+    # The likelihood of choices is one pass of the model; an untrained one would write long answers.
+    data, model = chats(tmp_path / "rows.jsonl", "text"), student(tmp_path / "base")
     told, asked, answer = [], [], Answers._rows
 
     def record(answers, items):
@@ -204,8 +205,8 @@ def test_rows_are_drawn_by_the_seed(tmp_path, monkeypatch):
 
     first = drawn(1)
     assert drawn(1) == first
-    assert any(drawn(seed) != first for seed in range(2, 6))
-    assert "--measure: 2 of 3 evaluation rows that can be scored" in told
+    assert any(drawn(seed) != first for seed in range(2, 5))
+    assert "--measure: 2 of 4 evaluation rows that can be scored" in told
 
 
 @pytest.mark.parametrize(

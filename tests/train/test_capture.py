@@ -81,6 +81,7 @@ def plain_logprobs(place, shards):
         yield where, found.log_softmax(dim=-1)[where - 1]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["plain", "packed"])
 def test_the_likeliest_tokens_are_the_teachers(place, shards, logits, name):
     """Positions, ids, log-probabilities and the mass of the rest are those of the teacher alone."""
@@ -332,6 +333,7 @@ class Plain(torch.nn.Module):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["plain", "packed"])
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_the_loss_is_that_of_the_teacher_in_memory(place, shards, logits, tmp_path, name, temperature):
@@ -551,6 +553,7 @@ def test_no_document_is_asked_for_twice(place, shards, tmp_path):
     assert files[0] == files[1]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -167,6 +167,7 @@ def test_warnings_of_folds_are_results_of_the_run(tmp_path):
     assert found["warnings"][-1].startswith("fold-1: accuracy")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_does_not_train_finished_folds_again(teachers, tmp_path):
     """The second half trains what was missing, and all teachers are those of a run that was never stopped."""
     folder, data = teachers

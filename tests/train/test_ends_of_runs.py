@@ -62,6 +62,7 @@ def full(*_args, **_settings):
     raise OSError(28, "No space left on device")
 
 
+@pytest.mark.slow
 def test_whatever_fails_after_the_last_step_is_done_again(place, tmp_path, monkeypatch):
     """A full disk at each of the last writes, or an evaluation that fails: --resume only repeats the end."""
     run(place, tmp_path / "whole")
@@ -133,7 +134,7 @@ def test_a_finished_run_leaves_no_checkpoint_unless_asked(place, tmp_path):
     assert same(tmp_path / "a", tmp_path / "b")
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_finished_run_for_quantization_leaves_no_checkpoint(place, tmp_path):
     """Those of both students and the one they share."""
     pytest.importorskip("torchao")
@@ -154,6 +155,7 @@ def test_qat_without_rows_to_compare_on_is_refused_before_any_work(place, tmp_pa
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
 def test_weights_follow_the_umask(place, tmp_path, mask):
     """Weights are as readable as every other file of the run."""
@@ -323,7 +325,7 @@ def test_a_checkpoint_of_another_shape_is_an_error(place, tmp_path):
     assert not wrong
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_damaged_file_of_a_run_is_an_error_with_its_name(place, tmp_path):
     """Options, facts, metrics and results: cut short, of another shape, or nested without end."""
     run(place, tmp_path / "a", save_every=1, keep_checkpoints=True)

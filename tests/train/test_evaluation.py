@@ -124,6 +124,7 @@ def stopping_at(step):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("step", [1, 11, 19])
 def test_a_run_that_is_stopped_keeps_the_same_step(place, tmp_path, best_run, step):
     """Wherever it stops, before or after the best step: the student and all evaluations are the same."""
@@ -136,6 +137,7 @@ def test_a_run_that_is_stopped_keeps_the_same_step(place, tmp_path, best_run, st
     assert evaluations(tmp_path / "run") == evaluations(output)
 
 
+@pytest.mark.slow
 def test_an_earlier_checkpoint_has_its_best_step(place, tmp_path):
     """A damaged last checkpoint can be removed: the weights that the one before needs are still there."""
     most = []
@@ -238,7 +240,7 @@ def test_a_run_that_gets_worse_says_so(place, tmp_path):
     assert worse["warnings"][0].startswith("no step has a better loss than before training")
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_low_rank_updates_are_kept_without_the_weights(place, tmp_path):
     """The file of the best step has the trained weights alone; a stopped run ends with the same student."""
     pytest.importorskip("peft")
@@ -255,7 +257,7 @@ def test_low_rank_updates_are_kept_without_the_weights(place, tmp_path):
     same(weights(tmp_path / "short"), weights(tmp_path / "whole"))
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_accumulated_steps_and_a_teacher_keep_a_best_step(place, tmp_path):
     """The loss of a combined objective is its weighted one."""
     settings = {"model": str(place / "student"), "tokenizer": None, "teacher_model": str(place / "teacher")}
@@ -269,6 +271,7 @@ def test_accumulated_steps_and_a_teacher_keep_a_best_step(place, tmp_path):
     assert found.results[0].figures[0].value == pytest.approx(results["eval_loss_tokens"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_store_keeps_its_best_step(place, tmp_path, best_run):
     """Also if it continues on a machine that has nothing but the store; the file is removed at the end."""
     url = f"memory://{uuid4().hex}"

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
@@ -125,7 +125,6 @@ def test_loss_and_gradients_are_those_of_a_padded_batch(name):
             torch.testing.assert_close(each.grad, expected[own], rtol=1e-3, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.integers(1, 20),
     st.integers(1, 8),

@@ -64,6 +64,7 @@ def test_computing_as_if_quantized_is_computing_quantized(name):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["int8-dynamic-int4", "int4-weight"])
 def test_a_run_saves_both_students_and_compares_them(place, tmp_path, name):
     """Plain weights, quantized weights and the first student load with transformers, with the losses told."""
@@ -83,7 +84,7 @@ def test_a_run_saves_both_students_and_compares_them(place, tmp_path, name):
     torch.testing.assert_close(logits(small), logits(student))
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_the_first_student_is_the_one_without(place, tmp_path):
     """The comparison is with the run that leaves --qat out, and the first half is both students'."""
     run(place, tmp_path / "qat")
@@ -100,7 +101,7 @@ def test_the_first_student_is_the_one_without(place, tmp_path):
     assert lines[0][4] != lines[1][4]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights(place, tmp_path):
     """Whichever student was being trained, --resume goes on."""
     kept = {"save_every": 2, "keep_checkpoints": True}

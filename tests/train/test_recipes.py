@@ -71,7 +71,7 @@ def tiny_t5(monkeypatch):
     monkeypatch.setitem(loading._T5, "t5-tiny", sizes)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_t5")
 def test_records_name_the_recipe(data, tmp_path, run):
     """The log and the records say what the recipe set and what was given; a resumed run is the same one."""
@@ -102,6 +102,7 @@ def test_the_recipe_is_for_rationales(tmp_path):
         train(rationales, output=tmp_path / "b", options=options)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_t5")
 def test_a_teacher_of_whom_little_is_used_is_a_warning(tmp_path):
     """Less than half of a teacher's rationales: a warning before training names the option; more is none."""
@@ -118,6 +119,7 @@ def test_a_teacher_of_whom_little_is_used_is_a_warning(tmp_path):
         assert len(done.results.get("warnings", ())) == warned, "the records have it too"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_t5")
 def test_all_questions_are_answered_where_that_is_cheap(data, tmp_path, monkeypatch):
     """More than 200 with a small model; with a large one 200 of them, and the results say of how many."""

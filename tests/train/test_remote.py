@@ -149,6 +149,7 @@ def stop_at(monkeypatch, step):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("step", [1, 4, 8])
 def test_a_run_continues_from_what_the_store_has(place, tmp_path, memory, expected, monkeypatch, step):
     """Another machine, without any file of the first, ends with the same weights and metrics."""
@@ -169,7 +170,7 @@ def test_a_run_continues_from_what_the_store_has(place, tmp_path, memory, expect
     assert {name: stat for name, stat in names(url).items() if name in before} == before
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_quantized_run_continues_too(place, tmp_path, memory, monkeypatch):
     """It has a run inside, and a checkpoint that both students share."""
     pytest.importorskip("torchao")
@@ -362,6 +363,7 @@ def shards(place, tmp_path_factory):
     return folder
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("name", "slash"), [("a", ""), ("a", "/"), ("mixed/x", ""), ("parts", "/")])
 def test_folders_are_fetched_by_their_manifests(place, tmp_path, memory, shards, name, slash):
     """Shards, a mixture with the shards that it draws from, and parts: as if they were local."""
@@ -408,6 +410,7 @@ def test_a_mixture_from_elsewhere_leads_nowhere(place, tmp_path, memory, shards,
 # The command
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_the_command_keeps_a_run_in_a_store(place, run_process, s3, tmp_path):
     """The summary and the list name the URL; no file and no message has a credential."""

@@ -44,6 +44,7 @@ def instruct(place, folder, template=INSTRUCT, **settings):
     return folder
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("template", [INSTRUCT, chat_templates.LLAMA32])
 def test_the_example_of_the_readme_runs_as_it_is_written(place, run, tmp_path, template):
     """With a small model in place of Llama 3.2 1B, whose template is one with a date."""
@@ -58,6 +59,7 @@ def test_the_example_of_the_readme_runs_as_it_is_written(place, run, tmp_path, t
     assert f"Today Date: {DATE}\n\n" in text
 
 
+@pytest.mark.slow
 def test_a_template_with_a_date_of_its_own_needs_none(place, tmp_path):
     """Without --date there is no clock: what the template writes then is the same on any day."""
     model = instruct(place, tmp_path / "m")
@@ -134,6 +136,7 @@ def test_bad_chat_rows_are_set_aside(place, tmp_path):
         train(tmp_path / "none.jsonl", (), tmp_path / "b", options=options(place), rejects=aside)
 
 
+@pytest.mark.slow
 def test_bad_rows_of_every_objective_are_set_aside(place, tmp_path, run):
     """Rationales, soft labels and log-probabilities; and the command has the flag."""
     rationales = [
@@ -241,6 +244,7 @@ def test_a_figure_that_no_class_has(tmp_path, more, says):
 # --- stored log-probabilities
 
 
+@pytest.mark.slow
 def test_log_probabilities_of_other_tokens_are_refused(place, tmp_path):
     """Whether the student has a token of that text or none; marked spaces are its own."""
     tokenizer = load_tokenizer(place / "tokenizer.json")

@@ -403,6 +403,7 @@ def test_the_chosen_n_grams_are_those_with_the_largest_chi_squared():
     assert (np.nan_to_num(statistic) > least + 1e-9).sum() <= 40
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("classes", [2, 6, 40])
 def test_the_network_is_small(classes):
     """At most 30,000 numbers, IDF included, however many words there are."""
@@ -560,6 +561,7 @@ def test_an_empty_object_says_nothing():
     assert teacher_of({"scores": "[1, 2]"}) == Teacher([1, 2], logits=True)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", ["tiny", "wide"])
 def test_long_texts_of_the_small_networks(tmp_path, model):
     """`--max-length` counts words: an error, fewer rows, or shorter texts."""

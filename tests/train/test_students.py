@@ -108,6 +108,7 @@ def rationale_rows(path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("own", [True, False])
 def test_a_t5_student_ends_texts_as_t5_does(place, tmp_path, own):
     """AutoTokenizer puts </s> behind a text and has no chat template; the model stops at the same token."""

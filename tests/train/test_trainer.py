@@ -76,6 +76,7 @@ def test_training_lowers_the_loss_and_repeats_itself(place, tmp_path):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("pack", [None, 64])
 def test_accumulated_batches_are_one_big_batch(place, tmp_path, monkeypatch, pack):
     """The loss is a mean over the tokens of the whole step, however the step is divided."""

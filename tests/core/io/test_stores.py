@@ -149,6 +149,7 @@ def test_a_written_object_appears_whole(place):
 
 @every_store
 @pytest.mark.usefixtures("small_parts")
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("lines", [0, 1, 12_000])
 def test_an_error_in_mid_write_leaves_nothing(place, lines):
     """Neither an object, nor half of one under another name; what was there before stays."""
@@ -188,6 +189,7 @@ WRITER = """
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("place", [name for name in STORES if "memory" not in name], indirect=True)
 @pytest.mark.parametrize("old", [None, b"old"])
 def test_a_process_killed_in_mid_write_leaves_the_old_object_or_none(place, old, request):

@@ -64,7 +64,7 @@ def test_workers_bound_the_tasks_that_run(cluster, tmp_path):
 
 def test_results_come_as_they_are_completed(backend):
     """A long task delays only itself."""
-    tasks = [(number, 3 if number == 0 else 0.01) for number in range(20)]
+    tasks = [(number, 1.5 if number == 0 else 0.01) for number in range(20)]
     order = [number for number, _ in run(works.delayed, tasks, backend=backend)]
     assert order[-1] == 0
 
@@ -111,6 +111,7 @@ def test_relative_paths_are_those_of_the_command(backend, tmp_path, monkeypatch)
     }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_exchange_is_that_of_one_process(backend, batch):
     """Also of pieces that are too large to pass the calling process."""
@@ -133,6 +134,7 @@ def test_an_error_in_an_exchange(backend):
 
 
 # Twenty of each are in `make test-all`.
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 20))])
 @pytest.mark.parametrize("victim", ["worker", "node"])
 def test_what_is_killed_is_done_again(cluster, backend, tmp_path, victim, seed):
@@ -161,6 +163,7 @@ def test_what_is_killed_is_done_again(cluster, backend, tmp_path, victim, seed):
     assert len(numbers_of(log.with_suffix(".begun"))) <= 60 + 1
 
 
+@pytest.mark.slow
 def test_a_node_that_holds_pieces_is_killed(cluster, backend):
     """Ray makes them again on another one."""
     tasks = range(12)
@@ -170,6 +173,7 @@ def test_a_node_that_holds_pieces_is_killed(cluster, backend):
     assert sorted(results) == alone
 
 
+@pytest.mark.slow
 def test_the_end_of_an_unfinished_run_ends_nothing_else(backend):
     """Tasks in the moment of their beginning, of which nobody wants the results any more."""
     chance = random.Random(0)
@@ -181,6 +185,7 @@ def test_the_end_of_an_unfinished_run_ends_nothing_else(backend):
     assert dict(run(works.squared, range(4), backend=backend)) == {0: 0, 1: 1, 2: 4, 3: 9}
 
 
+@pytest.mark.slow
 def test_a_line_that_ends_its_worker_is_found(backend, tmp_path):
     """One of 4,000, with few deaths; all others are done."""
     log, poison = tmp_path / "log", 2_345
@@ -193,6 +198,7 @@ def test_a_line_that_ends_its_worker_is_found(backend, tmp_path):
     assert deaths <= 2 * math.log2(4000) + REPEATS
 
 
+@pytest.mark.slow
 def test_workers_that_always_die_end_the_run(backend):
     """The message says what to do."""
     with pytest.raises(WorkerError, match="a worker died"):
@@ -253,6 +259,7 @@ def start(tmp_path, *arguments):
 
 
 # Under load one of Ray's agents has outlived Ctrl-C, so that one is in the series of `make test-all`.
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [None, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_local_cluster_leaves_no_process(tmp_path, end):
     """At its end, and after Ctrl-C; and prints nothing."""
@@ -318,6 +325,7 @@ def test_the_cluster_of_this_machine(cluster, tmp_path, monkeypatch):
     assert b"--cluster 127.0.0.1:1: cannot be reached" in err
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "head", "127.0.0.1:1", "127.0.0.1:99999"])
 def test_a_cluster_that_cannot_be_reached(tmp_path, address):
     """The message names the address, and no traceback of Ray."""

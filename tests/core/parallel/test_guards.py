@@ -54,6 +54,7 @@ def test_the_handler_of_sigterm_comes_back():
 _PARENT = "import subprocess, sys; print(subprocess.Popen(['sleep', '60']).pid, flush=True); sys.stdin.read()"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("program", ["library", "another"])
 def test_orphans_of_a_program_are_ended(tmp_path, program):
     """And nothing of another program's."""

@@ -103,6 +103,7 @@ def test_the_window_bounds_the_tasks_that_are_begun():
     assert len(begun) <= 14
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("first", "kind", "text"),
     [
