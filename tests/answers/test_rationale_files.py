@@ -18,6 +18,7 @@ from tests import strategies as some
 from tests.helpers import read_jsonl
 from tests.tables import table
 
+pytestmark = pytest.mark.usefixtures("forked")
 CUE = "Let's think step by step."
 
 

@@ -17,6 +17,7 @@ from tests.curate.contamination_texts import WAYS, changed, changed_otherwise, i
 from tests.helpers import chat, read_jsonl, write_jsonl
 from tests.real import DATA, needs, needs_sets
 
+pytestmark = pytest.mark.usefixtures("forked")
 PASSAGE = " ".join(f"word{n}" for n in range(60))
 
 
