@@ -110,6 +110,7 @@ def without_place(text, top):
 
 
 @pytest.mark.medium
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_does_the_same_with_urls(run, folder, s3, command, monkeypatch):
     """Inputs, outputs and rejects in a bucket."""
