@@ -170,7 +170,7 @@ from dataprep.train.capture.capturing import capture
 from dataprep.train.capture.options import CaptureOptions
 
 torch.set_num_threads(1)
-shards, teacher, output, seed = sys.argv[1:]
+shards, teacher, output, seed, kills = sys.argv[1:]
 batch_of = from_model.ModelTeacher._batch
 def slow(self, *arguments):
     time.sleep(0.02)
@@ -179,7 +179,7 @@ from_model.ModelTeacher._batch = slow
 chance, options = random.Random(seed), CaptureOptions(top_k=8, batch_size=3)
 def size():
     return os.path.getsize(output + "/data.bin") if os.path.exists(output + "/data.bin") else 0
-for _ in range(4):
+for _ in range(int(kills)):
     print(size())
     if not (child := os.fork()):
         capture(shards, output, teacher, options=options)
@@ -195,13 +195,15 @@ capture(shards, output, teacher, options=options)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-def test_a_capture_that_is_killed_goes_on_to_the_same_bytes(place, shards, tmp_path, seed):
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    ("seed", "kills"), [(0, 1), *(pytest.param(seed, 4, marks=pytest.mark.slow) for seed in range(4))]
+)
+def test_a_capture_that_is_killed_goes_on_to_the_same_bytes(place, shards, tmp_path, seed, kills):
     """SIGKILL at random moments: what was written stays, and the files are those of an undisturbed run."""
     options = CaptureOptions(top_k=K, batch_size=3)
     capture(shards / "plain", tmp_path / "whole", str(place / "teacher"), options=options)
-    words = [shards / "plain", place / "teacher", tmp_path / "killed", seed]
+    words = [shards / "plain", place / "teacher", tmp_path / "killed", seed, kills]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", KILLED, *map(str, words)],
         capture_output=True,

@@ -173,8 +173,9 @@ main()
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("steps", [1, 4, 8])
+@pytest.mark.medium
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("steps", [4, 1, 8])
 def test_a_run_that_is_killed_goes_on_to_the_same_weights(place, tmp_path, steps):
     """SIGKILL at any step and `--resume`: identical weights and metrics, dropout's generator included."""
     dropping = write_model(tmp_path / "model", attention_dropout=0.2)
