@@ -5,8 +5,8 @@ Each split of a set is a seed; `scored_sets` says where the sets come from.
 - with all labels: the most frequent class, TF-IDF of character n-grams with logistic regression, the student
 - with a quarter of the labels: the same; the teacher; the student that learns from the teacher's
   probabilities for the other three quarters
-- where that teacher learns too little: one that has learned other rows of the set, which are in no split, and
-  the student that learns from its probabilities
+- where that teacher learns too little: the mean of it and of a default student, which have both learned other
+  rows of the set, in no split; and the student that learns from these probabilities
 
 Every student, and the teacher, keeps its best step on validation rows, which also choose the regression's C.
 """
@@ -36,7 +36,7 @@ from benchmarks.results.scored_sets import (
 )
 from dataprep.evaluate.metrics.agreement import WEIGHTED_KAPPA as KAPPA
 from dataprep.train.objectives.soft_label.classes import Classes, metrics_of
-from dataprep.train.options import PredictOptions, TrainOptions
+from dataprep.train.options import TrainOptions
 from dataprep.train.run import train
 
 __all__ = ["CLASSES", "FIELDS", "graded_answers"]
@@ -51,10 +51,11 @@ WEIGHTS = 30_000
 # Of the teacher, which is fine-tuned on few rows: with many classes, each has a handful.
 EPOCHS = {"movies": 8.0, "products": 8.0, "mohler": 8.0, "topics": 20.0}
 TEACHER_RATE = 1e-4
-# Of the teacher of other rows.
+# Of the larger of the teachers of other rows.
 EPOCHS_OF_OTHERS = {"mohler": 10.0}
 METRICS = ("accuracy", "macro_f1", KAPPA)
 Figures = dict[str, float]
+Models = Path | Sequence[Path]
 
 
 @dataclass(frozen=True)
@@ -116,16 +117,15 @@ class Task:
         train(self.write(f"{name}-rows", rows), held, place, options=chosen)
         return place
 
-    def predict(self, place: Path, rows: Sequence[Row], **options: Any) -> list[Row]:
-        """Return rows with a classifier's prediction and probabilities."""
+    def predict(self, models: Models, rows: Sequence[Row]) -> list[Row]:
+        """Return rows with the prediction and probabilities of a classifier, or the mean of several."""
         output = self.folder / "scored.jsonl"
-        given = PredictOptions(**options)
-        dataprep.predict_files(place, [self.write("unscored", rows)], output, options=given)
+        dataprep.predict_files(models, [self.write("unscored", rows)], output)
         return [row for _, row in dataprep.read_rows(str(output))]
 
-    def measure(self, place: Path) -> Figures:
-        """Return a classifier's metrics on the test rows."""
-        found = [str(row["prediction"]) for row in self.predict(place, self.test)]
+    def measure(self, models: Models) -> Figures:
+        """Return the metrics of a classifier, or of several together, on the test rows."""
+        found = [str(row["prediction"]) for row in self.predict(models, self.test)]
         return self.figures([self.classes.names.index(name) for name in found])
 
 
@@ -171,17 +171,18 @@ def same_size(task: Task, rows: Sequence[Row]) -> Figures:
 
 def teacher_of_few(task: Task) -> Path:
     """Return the directory of the teacher that has learned a quarter of the labels; it is trained once."""
-    return _teacher(task, "teacher-of-few", few(task), task.teacher_options)
+    return _teacher(task, "teacher-of-few", few(task), {"model": task.teacher, **task.teacher_options})
 
 
-def teacher_of_others(task: Task) -> Path:
-    """Return the directory of the teacher that has learned rows of no split; it is trained once for all."""
+def teachers_of_others(task: Task) -> list[Path]:
+    """Return the directories of two teachers that have learned rows of no split; they are trained once."""
     folder = task.folder.parent / f"{task.name}-others"
     folder.mkdir(exist_ok=True)
     training, validation = divide([*task.others], VALIDATION)
-    options = task.teacher_options | {"epochs": EPOCHS_OF_OTHERS[task.name]}
+    epochs = EPOCHS_OF_OTHERS[task.name]
+    options = {"model": task.teacher, **task.teacher_options, "epochs": epochs}
     whole = replace(task, training=training, validation=validation, folder=folder)
-    return _teacher(whole, "teacher", training, options)
+    return [_teacher(whole, "teacher", training, options), _teacher(whole, "default", training, {})]
 
 
 def _teacher(task: Task, name: str, rows: Sequence[Row], options: dict[str, Any]) -> Path:
@@ -189,12 +190,12 @@ def _teacher(task: Task, name: str, rows: Sequence[Row], options: dict[str, Any]
     # Kept beside the directory: with other options, it is another teacher.
     wanted = str(options)
     if not (place / "results.json").is_file() or not kept.is_file() or kept.read_text() != wanted:
-        task.train(name, rows, model=task.teacher, **options)
+        task.train(name, rows, **options)
         kept.write_text(wanted)
     return place
 
 
-def distilled(task: Task, teacher: Callable[[Task], Path]) -> Figures:
+def distilled(task: Task, teacher: Callable[[Task], Models]) -> Figures:
     """Return the metrics of the student that has a quarter of the labels and a teacher's for the rest."""
     unlabelled = without(task.training[task.quarter :], "label", "score")
     soft = without(task.predict(teacher(task), unlabelled), "prediction")
@@ -217,8 +218,8 @@ CONTENDERS: dict[str, Callable[[Task], Figures]] = {
     "a quarter: student, soft labels for the rest": lambda task: distilled(task, teacher_of_few),
 }
 OF_OTHERS: dict[str, Callable[[Task], Figures]] = {
-    "teacher of other rows": lambda task: task.measure(teacher_of_others(task)),
-    "a quarter: student, that teacher's labels for the rest": lambda task: distilled(task, teacher_of_others),
+    "teachers of other rows": lambda task: task.measure(teachers_of_others(task)),
+    "a quarter: student, their soft labels for the rest": lambda task: distilled(task, teachers_of_others),
 }
 
 
