@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dataprep.tokens.encoder import Encoder
 
-_HUB_NAME = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 PURPOSE = "a teacher in this process"
 _OUTPUTS = (".gguf", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst")
 _METRICS = "metrics.jsonl"  # what a run of `train` records in the directory of its student
@@ -57,12 +57,15 @@ def check_model(name: str) -> None:
     elif is_preset(name):
         raise FileError(name, UNTRAINED)
     elif not _HUB_NAME.fullmatch(name):
-        raise FileError(name, "no such directory; expected one as transformers saves a model")
+        raise FileError(
+            name, "no such directory; expected one as transformers saves a model, or OWNER/NAME on the Hub"
+        )
 
 
 def files_of_model(model: str | Path) -> list[str]:
-    """Return the files in a model's directory that no output may replace; none if it is no directory."""
-    paths = files_in(str(model)) if Path(model).is_dir() else []
+    """Return the files in a model's directory, and its manifest, which no output may replace."""
+    # None if it is no directory.
+    paths = [*files_in(str(model)), f"{Path(model)}{provenance.SUFFIX}"] if Path(model).is_dir() else []
     # GGUF files and rows are outputs of earlier commands; of the rows, a run's metrics are its own.
     return [path for path in paths if not path.endswith(_OUTPUTS) or path.endswith(_METRICS)]
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import sys
 import unicodedata
@@ -656,9 +657,11 @@ def test_an_output_never_replaces_a_file_of_the_student(tmp_path):
     (tmp_path / "link.gguf").symlink_to(folder / "tokenizer.json")
     elsewhere = (folder / "config.json").rename(tmp_path / "elsewhere.json")  # as the Hub's cache has files
     (folder / "config.json").symlink_to(elsewhere)
+    (tmp_path / "student.manifest.json").write_text("{}")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     for output in (
         *before,
+        tmp_path / "student.manifest.json",
         folder / ".." / "student" / "model.safetensors",
         tmp_path / "linked" / "model.safetensors",
         tmp_path / "link.gguf",
@@ -681,6 +684,17 @@ def test_an_output_that_names_a_folder_is_an_error(student, tmp_path, run):
             f"error: {output}: names a folder, and this output is one file; give a file's path\n",
         )
     assert listing(tmp_path) == ["there"]
+
+
+def test_a_pipe_is_not_replaced(student, tmp_path):
+    """A GGUF file is written in several places, which a pipe or a device cannot be; it stays what it is."""
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(
+        FileError, match=r"pipe.gguf: is a device, a pipe or a folder, and this output is a fi"
+    ):
+        dataprep.export_model(student, tmp_path / "pipe.gguf")
+    assert listing(tmp_path) == ["pipe.gguf"]
+    assert (tmp_path / "pipe.gguf").is_fifo()
 
 
 def test_a_preset_is_no_student(run):

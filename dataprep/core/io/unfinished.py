@@ -86,11 +86,19 @@ def new_file(target: Path, mode: int = 0o666) -> Iterator[NewFile]:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[NewFile]:
-    """Yield a new hidden file beside ``target``, and rename it to ``target`` at the end."""
+    """Yield a new hidden file beside ``target``, and rename it to ``target`` at the end.
+
+    Raises:
+        FileError: ``target`` is there and is no regular file.
+    """
     # Nothing is forced to the disk before the rename: docs/decisions/0002-no-fsync.md says why.
-    mode = None
+    found = mode = None
     with suppress(OSError):
-        mode = stat.S_IMODE(target.stat().st_mode)
+        found = target.stat().st_mode
+        mode = stat.S_IMODE(found)
+    # As root, the rename would put a file in the place of /dev/null.
+    if found is not None and not stat.S_ISREG(found):
+        raise FileError(target, "is a device, a pipe or a folder, and this output is a file; give its path")
     # Never more readable than the file that it replaces, not even before it is finished.
     with new_file(target, 0o666 if mode is None else mode) as file:
         yield file
