@@ -70,6 +70,11 @@ def evaluate_file(
         raise UsageError(
             "--metric classes measures classifiers: `dataprep.evaluate_classes` does it in Python"
         )
+    from dataprep.models.loading import check_model, files_of_model
+
+    if model is not None:
+        # Before the rows are read, which would be blamed for a missing model.
+        check_model(str(model))
     training = _training(model, settings)
 
     def read(ledger: Ledger, rejects: files.Rejects) -> Iterator[Item]:
@@ -80,8 +85,6 @@ def evaluate_file(
         if model is None:
             return _of_predictions(items, str(predictions), settings, training, done, on_progress)
         return _of_model(list(items), str(model), settings, training, done, on_progress)
-
-    from dataprep.models.loading import files_of_model
 
     given = [str(predictions)] if model is None else files_of_model(model)
     return measure_rows(read, score_all, [path, *given], output, settings, rejects)

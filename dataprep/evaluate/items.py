@@ -137,15 +137,10 @@ def read_items(
         except RowDropped as drop:
             ledger.drop(drop.reason)
         except RowError as error:
-            is_labelled = dataset is None and metric is None and has_label(row)
-            hint = "; `evaluate --metric classes` measures rows with a label" if is_labelled else ""
+            is_other = dataset is None and metric is None and not {"messages", "question"} & row.keys()
+            hint = "; `evaluate --metric classes --label NAME` measures rows with a label" if is_other else ""
             rejects.add(where, f"{error}{hint}", any_line(row))
             ledger.fail(error.reason)
-
-
-def has_label(row: Mapping[str, Any], label: str | None = None) -> bool:
-    """Return whether a row looks like one for classifiers: no chat row, and with a label."""
-    return "messages" not in row and any(name in row for name in (label, "label", "score") if name)
 
 
 def _of_chat(row: Mapping[str, Any], where: Location, metric: Metric | None) -> Item:

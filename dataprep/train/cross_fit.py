@@ -210,6 +210,7 @@ def together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     sums = {name: sum(result[name] for result in results) for name in ("steps", "tokens", "seconds")}
     metrics = [result.get("metrics", {"rows": 0}) for result in results]
     rows = [found["rows"] for found in metrics]
+    baselines = [result.get("baselines", {}) for result in results]
     means = _means(results, [1] * len(results))
     warnings = [
         f"{fold_name(fold)}: {warning}"
@@ -219,7 +220,7 @@ def together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return (
         means
         | sums
-        | {"metrics": {"rows": sum(rows)} | _means(metrics, rows)}
+        | {"metrics": {"rows": sum(rows)} | _means(metrics, rows) | _means(baselines, rows)}
         | ({"warnings": warnings} if warnings else {})
     )
 

@@ -364,4 +364,7 @@ def test_rows_come_from_a_pipe(run, trained, tmp_path):
     assert "found a number 0; expected what the system said, or an empty text; classes can be" in done.err
     write_jsonl(tmp_path / "given.jsonl", [{"id": 0, "prediction": "good"}])
     done = run("evaluate", "-", "--predictions", "given.jsonl", input=rows)
-    assert "'id', 'label'; `evaluate --metric classes` measures rows with a label; correct" in done.err
+    assert (
+        "'id', 'label'; `evaluate --metric classes --label NAME` measures rows with a label; correct"
+        in done.err
+    )

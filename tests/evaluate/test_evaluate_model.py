@@ -17,7 +17,7 @@ from dataprep.core.errors import FileError, TemplateError, UsageError
 from dataprep.evaluate.evaluator import evaluate_file
 from dataprep.evaluate.settings import Settings
 from tests import tiny_model
-from tests.helpers import read_jsonl
+from tests.helpers import read_jsonl, write_jsonl
 from tests.tiny_model import END, KNOWN
 
 LONG = "What else is there? " * 40
@@ -162,6 +162,10 @@ def test_a_model_that_is_not_there_is_named(rows, tmp_path):
         evaluate_file(rows, model=tmp_path)
     with pytest.raises(FileError, match="no such directory"):
         evaluate_file(rows, model=tmp_path / "none")
+    # Said before the rows are read: bad ones would be blamed.
+    other = write_jsonl(tmp_path / "other.jsonl", [{"text": "a", "grade": 1}])
+    with pytest.raises(FileError, match="none: no such directory; expected one"):
+        evaluate_file(other, model="none")
     with pytest.raises(FileError, match="llama-tiny: the name of a preset, which has no weights"):
         evaluate_file(rows, model="llama-tiny")
 

@@ -166,6 +166,12 @@ def test_documents_come_back(tmp_path):
             logits.batch(numbers)
 
 
+def test_only_stored_temperatures_are_known():
+    """The mass of the other tokens at another one does not follow from what is stored."""
+    with pytest.raises(ValueError, match="found temperature 3; the stored ones are 1, 2"):
+        random_top(0, 2).at(3.0)
+
+
 def files_of(folder):
     """The files of a directory, by name."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -245,7 +251,7 @@ def test_unfinished_logits_are_none(tmp_path):
     """Without all documents, nothing can be opened, and the error says how to continue."""
     folder = written(tmp_path / "logits", stop=3)
     assert set(files_of(folder)) == {DATA, UNFINISHED}
-    with pytest.raises(FileError, match=r"no finished logits.*same command"):
+    with pytest.raises(FileError, match=r"no finished logits.*same `dataprep capture`"):
         Logits.open(folder)
     with pytest.raises(FileError, match=r"no finished logits.*: make them with `dataprep capture`"):
         Logits.open(tmp_path)

@@ -124,6 +124,9 @@ def test_compare_shows_the_figures_over_all_folds(teachers, tmp_path):
         assert found["losses", name][0] == pytest.approx(sum(fold[key] for fold in folds) / 3)
     assert found["losses", "evaluation of gold, after"][0] == results["eval_loss_gold"]
     assert found["figures", "accuracy, after"][0] == results["metrics"]["accuracy"]
+    assert found["figures", "chance"] == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+    parts = [fold["baselines"]["majority"] * fold["metrics"]["rows"] for fold in folds]
+    assert found["figures", "majority"][0] == pytest.approx(sum(parts) / 48)
     assert found["run", "objective"] == ("soft-label", "soft-label")
     assert found["model", "model"] == ("tiny", "tiny")
     assert ("options", "model") not in found

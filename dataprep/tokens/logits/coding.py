@@ -76,7 +76,13 @@ class TopLogprobs:
         Returns:
             The log-probabilities of the K tokens, shape `(N, K)`, and of the others together, `(N,)`. The
             probabilities of each row add up to 1.
+
+        Raises:
+            ValueError: the mass of the others is not known at this temperature.
         """
+        if temperature not in self.temperatures:
+            known = ", ".join(f"{each:g}" for each in self.temperatures)
+            raise ValueError(f"found temperature {temperature:g}; the stored ones are {known}")
         listed = self.logprobs / np.float32(temperature)
         rest = self.tails[:, self.temperatures.index(temperature)]
         highest = np.maximum(listed.max(axis=1, initial=-np.inf), rest)

@@ -74,7 +74,9 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
         manifest = orjson.loads(path.read_bytes())
     except FileNotFoundError:
         begun = (folder / UNFINISHED).exists()
-        hint = "continue it with the same command" if begun else "make them with `dataprep capture`"
+        hint = (
+            "continue it with the same `dataprep capture`" if begun else "make them with `dataprep capture`"
+        )
         raise FileError(folder, f"holds no finished logits (no {MANIFEST}): {hint}") from None
     except OSError as error:
         raise FileError(path, f"cannot be read: {error.strerror}") from None

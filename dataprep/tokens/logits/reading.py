@@ -95,7 +95,15 @@ class Logits:
         return (len(self._data) + self._offsets.size * 8) / max(self.positions, 1)
 
     def document(self, number: int) -> TopLogprobs:
-        """Return the likeliest tokens at the positions of document ``number`` that are in the loss."""
+        """Return the likeliest tokens at the positions of a document that are in the loss.
+
+        Args:
+            number: the document's number; negative ones count from the end.
+
+        Raises:
+            IndexError: there is no such document.
+            InputError: its record is damaged.
+        """
         index = number + self.documents if number < 0 else number
         if not 0 <= index < self.documents:
             raise IndexError(f"found {number}; there are {self.documents:,}")
@@ -117,7 +125,7 @@ class Logits:
         ``positions`` stay those in each document; ``document(number).positions.size`` rows belong to each.
 
         Args:
-            numbers: the numbers of the documents, at least one.
+            numbers: the numbers of the documents, at least one; negative ones count from the end.
 
         Raises:
             ValueError: there are no numbers.

@@ -92,14 +92,17 @@ def capture(
         with open_writer(output, facts) as writer:
             finished = writer.finished
             resumed = int(writer.done.sum()) if not finished else opened.documents
-            if resumed and log is not None:
+            if resumed and not finished and log is not None:
                 log(f"{resumed:,} of {opened.documents:,} documents are taken from an earlier run")
             if not finished:
                 if not writer.done.all():
                     _write(writer, opened, _teacher(teacher_model, opened, options, endpoint))
                 writer.finish()
     # Logits of an earlier run can have been damaged since it finished them.
-    return Captured(Logits.open(output, verify=finished), resumed, time.perf_counter() - began)
+    logits = Logits.open(output, verify=finished)
+    if finished and log is not None:
+        log(f"all {resumed:,} documents are taken from an earlier run")
+    return Captured(logits, resumed, time.perf_counter() - began)
 
 
 def _write(writer: LogitsWriter, shards: Shards, teacher: Teacher) -> None:

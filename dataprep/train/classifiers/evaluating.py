@@ -17,7 +17,7 @@ from dataprep.core.ledger import Ledger
 from dataprep.core.optional import quiet, require
 from dataprep.core.records import describe
 from dataprep.evaluate.evaluator import ScoredRows, measure_rows
-from dataprep.evaluate.items import MISSING, Item, has_label
+from dataprep.evaluate.items import MISSING, Item
 from dataprep.evaluate.metrics.references import Reference
 from dataprep.evaluate.metrics.scores import ACCURACY, Row, Scored
 from dataprep.evaluate.predictions import Predictions
@@ -71,7 +71,7 @@ def measures_classes(
     row: dict[str, Any] = {}
     with suppress(InputError):  # whoever reads all rows may set a bad one aside
         _, row = next(files.read_rows(str(path)), (None, {}))
-    return has_label(row, settings.label)
+    return "messages" not in row and any(name in row for name in (settings.label, "label", "score") if name)
 
 
 def is_classifier(model: str) -> bool:

@@ -196,6 +196,8 @@ def objective_for(row: Row, where: object, options: TrainOptions) -> ObjectiveSp
     if {"Question", "Answer"} <= row.keys():
         expected += "; these rows are of `dataprep collect --to qa`: make chat rows of the same journal with"
         expected += " `dataprep collect --to chat`"
+    if options.label is not None and options.label not in row:
+        expected += f". --label names {options.label!r}, which the row does not have"
     raise InputError(where, f"the row's fields are {fields}; expected {expected}")
 
 
