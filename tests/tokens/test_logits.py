@@ -247,6 +247,18 @@ def test_short_documents_share_a_record(tmp_path):
         np.testing.assert_allclose(read.logprobs, expected.logprobs, atol=0.05)
 
 
+def test_long_documents_in_order_are_not_written_again(tmp_path):
+    """The file of frames is left as it is, and what follows from it is right."""
+    sizes = [70, 64, 100]
+    with open_writer(tmp_path / "logits", facts(len(sizes))) as writer:
+        writer.write((number, random_top(number, size)) for number, size in enumerate(sizes))
+        before = (tmp_path / "logits" / DATA).stat().st_ino
+        writer.finish()
+    assert (tmp_path / "logits" / DATA).stat().st_ino == before
+    found = Logits.open(tmp_path / "logits")
+    assert [top.positions.size for top in found] == sizes
+
+
 def test_unfinished_logits_are_none(tmp_path):
     """Without all documents, nothing can be opened, and the error says how to continue."""
     folder = written(tmp_path / "logits", stop=3)
